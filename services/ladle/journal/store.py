@@ -1,0 +1,163 @@
+"""The interface of the journal's storage: one log, the view's rows, one lease.
+
+Two databases stand behind it, SQLite and PostgreSQL, and a simulation. `append` is one
+transaction: fence, records, changed rows. Nothing is replied or acked before it returns.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ladle.core.record import Record
+
+Key = tuple[Any, ...]
+Values = tuple[Any, ...]
+
+
+class StoreError(Exception):
+    """The store could not do as asked."""
+
+
+class LeaseLost(StoreError):
+    """Another writer holds the lease: this one must append nothing more."""
+
+
+class CommitUnknown(StoreError):
+    """The connection broke inside COMMIT; `resolve` finds out what happened."""
+
+
+class StoreBusy(StoreError):
+    """Locked, serialisation failure or no connection, past the time allowed; may be retried."""
+
+
+class StoreBroken(StoreError):
+    """An I/O error (disk full, fsync failed): stop, never retry as if the data were durable."""
+
+
+class BadData(StoreError):
+    """The database refuses a value of this batch; the writer bisects to find the record."""
+
+
+class SchemaTooNew(StoreError):
+    """The database was written by a newer program; this one may not write to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The journal's last record; offset 0 and 64 zeros before the first."""
+
+    offset: int
+    hash: str
+    recorded_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who may append. `beats` grows with each heartbeat of the holder."""
+
+    term: int
+    holder: str
+    beats: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """View rows that a batch changed: per table the last values by key, or None for a deletion.
+
+    Values are the row's columns in the order of its dataclass, without the `offset` column.
+    """
+
+    rows: dict[str, dict[Key, Values | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction appends. `records` may be empty only to touch view rows."""
+
+    records: Sequence[Record]
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxCursor:
+    """The last outbound message that was confirmed: record offset and index in that record."""
+
+    offset: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The view's rows as one consistent read: `tables[name]` is a list of dataclass-order rows."""
+
+    head: Head
+    tables: Mapping[str, Sequence[Values]]
+    outbox: OutboxCursor
+
+
+class Store(Protocol):
+    """Journal and view of one cell in one database."""
+
+    async def open(self) -> None:
+        """Connect and check the schema's version; raises SchemaTooNew, StoreError."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def lease(self) -> Lease | None:
+        """The lease row now; None before the first writer."""
+        ...
+
+    async def take_lease(self, holder: str, seen: Lease | None) -> Lease | None:
+        """Take the next term if the row still is as `seen`; committed before this returns.
+
+        None where somebody else was faster.
+        """
+        ...
+
+    async def beat(self, mine: Lease) -> Lease:
+        """Grow the counter; raises LeaseLost."""
+        ...
+
+    async def give_up(self, mine: Lease) -> None:
+        """Give the lease up at once (holder becomes empty); no error where it is lost already."""
+        ...
+
+    async def append(self, mine: Lease, batch: Batch) -> None:
+        """One transaction: fence, records, rows. Raises as the classes above say."""
+        ...
+
+    async def resolve(self, mine: Lease, batch: Batch, before: Head) -> bool:
+        """After CommitUnknown, under the lease lock: True it happened, False it did not.
+
+        Raises LeaseLost where the head is neither the batch's last nor `before`.
+        """
+        ...
+
+    async def head(self) -> Head: ...
+
+    async def load(self) -> Snapshot:
+        """All view rows, the head and the outbox cursor in one consistent read."""
+        ...
+
+    async def records(self, after_offset: int, limit: int) -> list[Record]:
+        """Records with offset > `after_offset`, in order, at most `limit`."""
+        ...
+
+    async def record(self, offset: int) -> Record | None: ...
+
+    async def history(
+        self,
+        *,
+        after_offset: int,
+        limit: int,
+        room_id: str | None = None,
+        server_id: str | None = None,
+        kinds: Sequence[str] = (),
+    ) -> list[Record]:
+        """Records that name the room or server, in order; for `decisions`, `history`, `explain`."""
+        ...
+
+    async def move_outbox(self, mine: Lease, cursor: OutboxCursor) -> None:
+        """Fenced: remember what was confirmed. Raises LeaseLost."""
+        ...
