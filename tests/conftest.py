@@ -1,0 +1,3 @@
+"""Fixtures live in tests/fixtures, one file for each real part that tests run against."""
+
+pytest_plugins = ["tests.fixtures.broker", "tests.fixtures.postgres"]
