@@ -1,0 +1,270 @@
+"""The view: the rows, what changed in them, and what is derived from them.
+
+Two laws. Everything that a rule reads is a row or derived from rows alone, so `load(dump())` is
+the same view and goes on in the same way. And rows change through `put` and `drop` only, so that
+sums, indexes and schedule follow, whatever the rule.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from ladle.core.index import Index
+from ladle.core.limits import Limits, overridden
+from ladle.core.load import Load
+from ladle.core.record import canonical
+from ladle.core.rows import (
+    NAMES,
+    TABLES,
+    Closing,
+    EventSeen,
+    Key,
+    Request,
+    Room,
+    Router,
+    Server,
+    Setting,
+    Stamp,
+    Timer,
+    Values,
+    Worker,
+    changed,
+    key_of,
+    values_of,
+)
+from ladle.core.schedule import Schedule
+
+__all__ = [
+    "TABLES",
+    "Closing",
+    "EventSeen",
+    "Request",
+    "Room",
+    "Router",
+    "Server",
+    "Setting",
+    "Stamp",
+    "Timer",
+    "Values",
+    "View",
+    "Worker",
+    "changed",
+]
+
+Pair = tuple[str, str]
+
+
+class View:
+    """The materialised load view of one cell, at the record `offset`."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.recorded_at_ms = 0
+        self.servers: dict[str, Server] = {}
+        self.workers: dict[Pair, Worker] = {}  # (server_id, worker_id)
+        self.rooms: dict[str, Room] = {}
+        self.routers: dict[tuple[str, int], Router] = {}  # (room_id, router)
+        self.stamps: dict[Pair, Stamp] = {}  # (room_id, server_id)
+        self.closings: dict[Pair, Closing] = {}  # (room_id, server_id)
+        self.requests: dict[tuple[str, str, str], Request] = {}
+        self.events_seen: dict[str, EventSeen] = {}
+        self.settings: dict[str, Setting] = {}
+        self.timers: dict[Pair, Timer] = {}  # (kind, key)
+        self.tables: dict[str, dict[Any, Any]] = {
+            "server": self.servers,
+            "worker": self.workers,
+            "room": self.rooms,
+            "router": self.routers,
+            "stamp": self.stamps,
+            "closing": self.closings,
+            "request": self.requests,
+            "event_seen": self.events_seen,
+            "setting": self.settings,
+            "timer": self.timers,
+        }
+        # Derived: each a function of the rows above.
+        self.limits = Limits()
+        self.schedule = Schedule()
+        self.workers_of: dict[str, tuple[str, ...]] = {}  # server -> its worker ids, ascending
+        self.home_of: dict[str, tuple[int, ...]] = {}  # room -> its router numbers, ascending
+        self.routers_on: dict[str, set[tuple[str, int]]] = {}  # server -> router keys; sort to walk
+        self.closings_on: dict[str, set[str]] = {}  # server -> room ids; sort to walk
+        self.stamps_of: dict[str, tuple[str, ...]] = {}  # room -> servers that stamp it, ascending
+        self.loads = Load()  # running sums of every worker
+        self.index = Index()  # workers by region and headroom
+        self._dirty: set[str] = set()  # servers that index.py has not looked at since they changed
+        self._changes: dict[str, dict[Any, Any]] = {name: {} for name in TABLES}
+
+    def put(self, row: Any) -> None:
+        """Insert or replace a row; one that equals what is there is no change."""
+        name, key = NAMES[type(row)], key_of(row)
+        table = self.tables[name]
+        old = table.get(key)
+        if old == row:
+            return
+        table[key] = row
+        self._changes[name][key] = row
+        _FOLLOW[name](self, key, old, row)
+
+    def drop(self, row: Any) -> None:
+        """Delete this row; it must be the one that is there."""
+        name, key = NAMES[type(row)], key_of(row)
+        old = self.tables[name].pop(key)
+        self._changes[name][key] = None
+        _FOLLOW[name](self, key, old, None)
+
+    def settle(self) -> None:
+        """Bring the index up to date with the servers that changed; `apply` ends with it."""
+        for server_id in sorted(self._dirty):
+            self.index.refresh(self, server_id)
+        self._dirty.clear()
+
+    def take_changes(self) -> dict[str, dict[Key, Values | None]]:
+        """Rows changed since the last call: last values by key (always a tuple), None = deleted."""
+        taken: dict[str, dict[Key, Values | None]] = {}
+        for name, rows in self._changes.items():
+            if rows:
+                taken[name] = {
+                    key if type(key) is tuple else (key,): None if row is None else values_of(row)
+                    for key, row in rows.items()
+                }
+                self._changes[name] = {}
+        return taken
+
+    @classmethod
+    def load(
+        cls, tables: Mapping[str, Iterable[Values]], *, offset: int, recorded_at_ms: int
+    ) -> "View":
+        """The view from its rows, columns in the order of the class; the rest is derived anew."""
+        view = cls()
+        view.offset, view.recorded_at_ms = offset, recorded_at_ms
+        for name, row in TABLES.items():
+            for values in tables.get(name, ()):
+                view.put(row(*values))
+        view.settle()
+        view._changes = {name: {} for name in TABLES}
+        return view
+
+    def dump(self) -> dict[str, list[Values]]:
+        """All rows by table, sorted by key; `load` of it is this view."""
+        return {
+            name: [values_of(rows[key]) for key in sorted(rows)]
+            for name, rows in self.tables.items()
+        }
+
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON of offset, time and dump, lower-case hex."""
+        whole = {"offset": self.offset, "recorded_at_ms": self.recorded_at_ms, **self.dump()}
+        return sha256(canonical(whole)).hexdigest()
+
+    def state(self, name: str) -> Any:
+        """A setting's value as last put, None where it never was; limits read `limits` instead."""
+        row = self.settings.get(name)
+        return None if row is None else orjson.loads(row.value)
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Put a setting; None deletes it."""
+        if value is not None:
+            self.put(Setting(name, canonical(value).decode()))
+        elif name in self.settings:
+            self.drop(self.settings[name])
+
+
+def _server(view: View, key: str, old: Server | None, new: Server | None) -> None:
+    view.schedule.set("silence", key, new.silence_due_ms if new else None)
+    view.schedule.set("report", key, new.report_due_ms if new else None)
+    view.schedule.set("forget", key, new.forget_at_ms if new else None)
+    view._dirty.add(key)
+
+
+def _worker(view: View, key: Pair, old: Worker | None, new: Worker | None) -> None:
+    if old is None or new is None:
+        _member(view.workers_of, key[0], key[1], new is not None)
+    view.loads.account_worker(old, new)
+    view._dirty.add(key[0])
+
+
+def _room(view: View, key: str, old: Room | None, new: Room | None) -> None:
+    view.schedule.set("hold", key, new.held_until_ms if new else None)
+    view.schedule.set("end", key, new.ends_at_ms if new else None)
+
+
+def _router(view: View, key: tuple[str, int], old: Router | None, new: Router | None) -> None:
+    if old is None or new is None:
+        _member(view.home_of, key[0], key[1], new is not None)
+    if old is not None and (new is None or new.server_id != old.server_id):
+        _leave(view.routers_on, old.server_id, key)
+    if new is not None:
+        view.routers_on.setdefault(new.server_id, set()).add(key)
+    view.loads.account(old, new)
+    view._dirty.update(row.server_id for row in (old, new) if row is not None)
+
+
+def _stamp(view: View, key: Pair, old: Stamp | None, new: Stamp | None) -> None:
+    if old is None or new is None:
+        _member(view.stamps_of, key[0], key[1], new is not None)
+    view.schedule.set("stamp", key, new.until_ms if new else None)
+    view.loads.account_ended(old, new)
+    view._dirty.add(key[1])
+
+
+def _closing(view: View, key: Pair, old: Closing | None, new: Closing | None) -> None:
+    view.schedule.set("closing", key, new.next_at_ms if new else None)
+    if new is None:
+        _leave(view.closings_on, key[1], key[0])
+    else:
+        view.closings_on.setdefault(key[1], set()).add(key[0])
+
+
+def _request(view: View, key: Key, old: Request | None, new: Request | None) -> None:
+    view.schedule.set("request", key, new.expires_at_ms if new else None)
+
+
+def _event_seen(view: View, key: str, old: EventSeen | None, new: EventSeen | None) -> None:
+    view.schedule.set("event-seen", key, new.expires_at_ms if new else None)
+
+
+def _setting(view: View, key: str, old: Setting | None, new: Setting | None) -> None:
+    before = view.limits
+    view.limits = overridden(
+        {name: orjson.loads(row.value) for name, row in view.settings.items()},
+    )
+    # Whether a worker is in or out depends on cpu_permille_max.
+    if view.limits != before:
+        view._dirty.update(view.servers)
+
+
+def _timer(view: View, key: Pair, old: Timer | None, new: Timer | None) -> None:
+    view.schedule.set(key[0], key[1], new.due_ms if new else None)
+
+
+def _member(groups: dict[str, tuple[Any, ...]], group: str, member: Any, is_in: bool) -> None:
+    """Keep `groups[group]` the ascending tuple of its members; an empty one is no key."""
+    rest = tuple(other for other in groups.get(group, ()) if other != member)
+    members = tuple(sorted((*rest, member))) if is_in else rest
+    if members:
+        groups[group] = members
+    else:
+        groups.pop(group, None)
+
+
+def _leave(groups: dict[str, set[Any]], group: str, member: Any) -> None:
+    groups[group].discard(member)
+    if not groups[group]:
+        del groups[group]
+
+
+_FOLLOW: dict[str, Any] = {
+    "server": _server,
+    "worker": _worker,
+    "room": _room,
+    "router": _router,
+    "stamp": _stamp,
+    "closing": _closing,
+    "request": _request,
+    "event_seen": _event_seen,
+    "setting": _setting,
+    "timer": _timer,
+}
