@@ -57,7 +57,7 @@ def requirements_of(project: dict[str, Any], extra: str | None) -> list[str]:
 def lock(name: str, wanted: list[str], *, within: str | None, options: list[str]) -> None:
     """Write requirements/<name>.txt; raises CalledProcessError where no versions fit."""
     constraint = ["--constraint", f"requirements/{within}.txt"] if within else []
-    subprocess.run(  # noqa: S603  (our own interpreter, our own list)
+    subprocess.run(
         [
             *(sys.executable, "-m", "piptools", "compile", *OPTIONS, *constraint, *options),
             *("--output-file", f"requirements/{name}.txt", "-"),
