@@ -2,6 +2,7 @@
 
 Two databases stand behind it, SQLite and PostgreSQL, and a simulation. `append` is one
 transaction: fence, records, changed rows. Nothing is replied or acked before it returns.
+Every method may raise StoreBusy and StoreBroken; the others say what else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,10 @@ class SchemaTooNew(StoreError):
     """The database was written by a newer program; this one may not write to it."""
 
 
+class SchemaTooOld(StoreError):
+    """The tables are missing or older than this program: `ladle db upgrade` brings them up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The journal's last record; offset 0 and 64 zeros before the first."""
@@ -71,19 +76,31 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What one transaction appends. `records` may be empty only to touch view rows."""
-
-    records: Sequence[Record]
-    changes: Changes
-
-
-@dataclass(frozen=True, slots=True)
 class OutboxCursor:
     """The last outbound message that was confirmed: record offset and index in that record."""
 
     offset: int
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction appends.
+
+    records: at least one, chained to the journal's head and to each other; exact bytes.
+    changes: what they did to the view's rows; each row is stored with the last record's offset,
+        for that is the state that it reflects.
+    outbox: the cursor may ride along, which saves a transaction of its own; it never goes back.
+    A batch belongs to the store until `append` returns: do not change it meanwhile.
+    """
+
+    records: Sequence[Record]
+    changes: Changes
+    outbox: OutboxCursor | None = None
+
+    def __post_init__(self) -> None:
+        if not self.records:
+            raise ValueError("a batch without records would change the view behind the journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +116,7 @@ class Store(Protocol):
     """Journal and view of one cell in one database."""
 
     async def open(self) -> None:
-        """Connect and check the schema's version; raises SchemaTooNew, StoreError."""
+        """Connect and check the schema's version; raises SchemaTooNew, SchemaTooOld."""
         ...
 
     async def close(self) -> None: ...
@@ -111,7 +128,7 @@ class Store(Protocol):
     async def take_lease(self, holder: str, seen: Lease | None) -> Lease | None:
         """Take the next term if the row still is as `seen`; committed before this returns.
 
-        None where somebody else was faster.
+        None where somebody else was faster. Raises SchemaTooNew.
         """
         ...
 
@@ -124,7 +141,12 @@ class Store(Protocol):
         ...
 
     async def append(self, mine: Lease, batch: Batch) -> None:
-        """One transaction: fence, records, rows. Raises as the classes above say."""
+        """One transaction: fence, records, rows; counts as a beat of the lease.
+
+        Raises LeaseLost (also where the head is not what the batch follows), CommitUnknown,
+        BadData; nothing is stored then, except after CommitUnknown, where `resolve` finds out.
+        Do not cancel it: a cancelled append may have happened.
+        """
         ...
 
     async def resolve(self, mine: Lease, batch: Batch, before: Head) -> bool:

@@ -1,0 +1,129 @@
+"""Connections: one way to connect to each database, and the SQLAlchemy engines on top of it.
+
+The batch goes through the driver; reads and migrations go through SQLAlchemy. Both connect
+here, so that they agree on durability, time limits and what a transaction is.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+from sqlalchemy import AsyncAdaptedQueuePool, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from ladle.journal.store import StoreError
+from ladle.journal.url import PostgresUrl, SqliteUrl
+
+SQLITE_MIN = (3, 38, 0)  # STRICT tables (3.37) and what came right after them
+# Under the lease: a writer that hangs inside a transaction must not outlive its term there.
+IDLE_IN_TRANSACTION_MS = 2_000
+STATEMENTS_CACHED = 256  # a batch's text depends on which tables it touches
+
+T = TypeVar("T")
+
+
+class SqliteConnection(aiosqlite.Connection):
+    """An aiosqlite connection that runs a whole function in its thread."""
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """`function(sqlite3 connection, *args)` in the connection's thread, in one hop.
+
+        A hop is what costs: nine awaited statements take three times as long as one function
+        of nine statements.
+        """
+        result: T = await self._execute(function, self._conn, *args)  # type: ignore[no-untyped-call]
+        return result
+
+
+def _connect_file(path: Path, busy_ms: int) -> sqlite3.Connection:
+    # isolation_level None: no hidden BEGIN; every transaction here is written out.
+    connection = sqlite3.connect(
+        path, timeout=busy_ms / 1000, isolation_level=None, cached_statements=STATEMENTS_CACHED
+    )
+    try:
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise StoreError(f"{path}: SQLite cannot use a write-ahead log here (mode {mode})")
+        # FULL: a commit has reached the disk. fullfsync: on macOS too; nothing elsewhere.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def connect_sqlite(url: SqliteUrl, busy_ms: int) -> SqliteConnection:
+    """Open the file, in WAL mode, synchronous FULL.
+
+    busy_ms: how long a statement waits for another process's lock.
+    Raises StoreError where SQLite is too old or has no WAL there, sqlite3.Error otherwise.
+    """
+    if sqlite3.sqlite_version_info < SQLITE_MIN:
+        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; Ladle needs 3.38 or newer")
+    connection = SqliteConnection(lambda: _connect_file(url.path, busy_ms), iter_chunk_size=64)
+    await connection
+    return connection
+
+
+async def connect_postgres(url: PostgresUrl, busy_ms: int) -> Any:
+    """A connection of asyncpg with Ladle's time limits; commits are on disk when they return.
+
+    busy_ms: how long a statement waits for another transaction's lock.
+    Raises StoreError without the `postgres` extra, else what asyncpg raises.
+    """
+    try:
+        import asyncpg
+    except ImportError as error:
+        raise StoreError("PostgreSQL needs an extra: pip install 'ladle[postgres]'") from error
+    connection = await asyncpg.connect(
+        url.dsn,
+        timeout=busy_ms / 1000,
+        statement_cache_size=STATEMENTS_CACHED,
+        server_settings={
+            "application_name": "ladle",
+            "lock_timeout": str(busy_ms),
+            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+            "timezone": "UTC",
+        },
+    )
+    # A server may be set to answer before the disk has it; the journal may not. Only `off` is
+    # raised: who asks for more (remote_apply) keeps it.
+    await connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) "
+        "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+    )
+    return connection
+
+
+def engine_for(url: SqliteUrl | PostgresUrl, busy_ms: int, *, writes: bool = False) -> AsyncEngine:
+    """An engine whose transactions are real ones on both databases.
+
+    writes: for migrations, which must see what was committed while they waited for a lock; the
+        others see one state of the whole database from their first statement on.
+    """
+    if isinstance(url, PostgresUrl):
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: connect_postgres(url, busy_ms),
+            isolation_level="READ COMMITTED" if writes else "REPEATABLE READ",
+            pool_size=2,
+            max_overflow=4,
+        )
+    engine = create_async_engine(
+        "sqlite+aiosqlite://",
+        async_creator=lambda: connect_sqlite(url, busy_ms),
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=2,
+        max_overflow=4,
+    )
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+
+    # Without it a SELECT begins no transaction, and two of them see two states.
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,1 @@
+"""Alembic migrations, shipped with the program; `ladle.journal.schema.upgrade` runs them."""

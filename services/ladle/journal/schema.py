@@ -1,0 +1,105 @@
+"""The schema's version: bring a database up to this program, and keep older programs out."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ladle.journal.engine import engine_for
+from ladle.journal.store import SchemaTooNew, SchemaTooOld
+from ladle.journal.tables import LEASE
+from ladle.journal.url import PostgresUrl, SqliteUrl, parse
+
+VERSION = 1
+"""Grows with every migration and with every change of what a record means.
+
+It is the number of the newest revision in migrations/versions; a change of the record format
+alone ships a revision that changes no table. A program takes the lease only of a database whose
+version it knows: an older one would fold the newer records wrongly.
+"""
+
+BUSY_MS = 30_000  # a migration may wait for a writer to finish
+_LOCK = 0x6C61646C65  # "ladle": two programs that upgrade at once take turns
+
+
+async def upgrade(url: str) -> int:
+    """Bring the database at `url` to this program's schema, from empty or older; the version.
+
+    One transaction: a failed migration leaves what was. A running older writer loses its lease.
+    Raises SchemaTooNew, StoreError for a bad URL, and what the driver raises.
+    """
+    target = parse(url)
+    if isinstance(target, SqliteUrl):
+        target.path.parent.mkdir(parents=True, exist_ok=True)
+    engine = engine_for(target, BUSY_MS, writes=True)
+    try:
+        async with engine.begin() as connection:
+            if isinstance(target, PostgresUrl):
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+    return VERSION
+
+
+async def current(url: str) -> int | None:
+    """The version of the database at `url`; None where it has no tables of Ladle's."""
+    target = parse(url)
+    if isinstance(target, SqliteUrl) and not target.path.exists():
+        return None
+    engine = engine_for(target, BUSY_MS)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(_version)
+    finally:
+        await engine.dispose()
+
+
+async def check(connection: AsyncConnection) -> None:
+    """Raise SchemaTooOld or SchemaTooNew unless the database is of exactly this program's schema.
+
+    The lease counts too: a newer program may have written records without a new table.
+    """
+    version = await connection.run_sync(_version)
+    if version is None or version < VERSION:
+        found = "has no tables" if version is None else f"is at version {version}"
+        raise SchemaTooOld(
+            f"the database {found}, this program needs {VERSION}: run `ladle db upgrade`"
+        )
+    written = await connection.scalar(LEASE.select().with_only_columns(LEASE.c.schema_version))
+    refuse_newer(max(version, written or 0))
+
+
+def refuse_newer(version: int) -> None:
+    """Raise SchemaTooNew where `version` is above this program's."""
+    if version > VERSION:
+        raise SchemaTooNew(
+            f"the database was written by version {version}, this program knows {VERSION}: "
+            "run a newer Ladle"
+        )
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic on the migrations that are shipped in this package, on an open connection."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    refuse_newer(_version(connection) or 0)
+    command.upgrade(alembic_config(connection), "head")
+    # From here on the fence of a running older writer finds no row.
+    older: Any = LEASE.c.schema_version < VERSION
+    connection.execute(LEASE.update().where(older).values(schema_version=VERSION))
+
+
+def _version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return None if revision is None else int(revision)
