@@ -1,0 +1,181 @@
+"""Declare the topology on a short-lived connection of its own, and say what is missing or differs.
+
+RabbitMQ refuses (406) to declare what exists with other arguments, and closes the channel for it;
+on a working connection that would take consumers along. Here each refusal costs one channel, and
+all of them are reported together.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiormq
+from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import (
+    AMQPError,
+    AMQPException,
+    ChannelAccessRefused,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
+
+from ladle_contracts.link import LinkDown, Refused
+from ladle_contracts.topology import Binding, Declarations, Exchange, Queue, Topology
+
+TIMEOUT_S = 30.0
+"""For the whole of it. A quorum queue takes about 0.1 s, on a busy cluster much longer."""
+
+MISMATCH_ADVICE = (
+    "It exists with other arguments, which RabbitMQ cannot change. Let it run empty and delete it"
+    " (`rabbitmqctl delete_queue` or the management page), then declare again; or use another cell."
+)
+ACCESS_ADVICE = "The user may not configure it; declare with a user who may."
+
+
+class Mismatch(Refused):
+    """Something exists with other arguments than it is declared with; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One thing that the broker did not let us declare."""
+
+    name: str
+    said: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.said}. {self.advice}"
+
+
+async def declare(url: str, topology: Topology, *, timeout_s: float = TIMEOUT_S) -> None:
+    """Declare the exchanges, queues and bindings of a cell; what exists as asked is kept.
+
+    Raises LinkDown where the broker cannot be reached, Mismatch where something exists with other
+    arguments, Refused where the user may not; the rest is declared all the same.
+    """
+    await declare_all(url, topology.declarations(), timeout_s=timeout_s)
+
+
+async def declare_command_queues(
+    url: str, topology: Topology, server_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S
+) -> None:
+    """Declare the command queues of these servers; raises as `declare`, ValueError for a bad id."""
+    parts = [topology.command_declarations(server_id) for server_id in server_ids]
+    together = Declarations(
+        (),
+        tuple(queue for part in parts for queue in part.queues),
+        tuple(binding for part in parts for binding in part.bindings),
+    )
+    await declare_all(url, together, timeout_s=timeout_s)
+
+
+async def declare_all(
+    url: str, declarations: Declarations, *, timeout_s: float = TIMEOUT_S
+) -> None:
+    """Declare what stands in `declarations`, in its order; raises as `declare`."""
+    async with _connected(url, timeout_s) as connection:
+        refusals = await _declare_each(connection, declarations)
+    if not refusals:
+        return
+    told = "\n".join(str(refusal) for refusal in refusals)
+    if any(refusal.advice == MISMATCH_ADVICE for refusal in refusals):
+        raise Mismatch(told)
+    raise Refused(told)
+
+
+async def missing(url: str, topology: Topology, *, timeout_s: float = TIMEOUT_S) -> list[str]:
+    """The exchanges and queues of the cell that are not there, as `exchange <name>`.
+
+    AMQP cannot ask for bindings or arguments; `declare` finds those out. Raises LinkDown.
+    """
+    declarations = topology.declarations()
+    async with _connected(url, timeout_s) as connection:
+        absent = []
+        channel: AbstractChannel | None = None
+        things: list[Exchange | Queue] = [*declarations.exchanges, *declarations.queues]
+        for thing in things:
+            if channel is None or channel.is_closed:
+                channel = await connection.channel(publisher_confirms=False)
+            try:
+                await _look_for(channel, thing)
+            except ChannelNotFoundEntity:
+                absent.append(_name(thing))
+        return absent
+
+
+@asynccontextmanager
+async def _connected(url: str, timeout_s: float) -> AsyncIterator[AbstractConnection]:
+    """A connection for as long as the block runs, all of it within `timeout_s`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await aiormq.connect(url)
+            try:
+                yield connection
+            finally:
+                await connection.close()
+    except TimeoutError as late:
+        raise LinkDown(f"the broker did not answer within {timeout_s:.0f} s") from late
+    except (AMQPException, OSError) as error:
+        raise LinkDown(f"cannot use the broker: {error}") from error
+
+
+async def _declare_each(
+    connection: AbstractConnection, declarations: Declarations
+) -> list[Refusal]:
+    refusals: list[Refusal] = []
+    channel: AbstractChannel | None = None
+    things: list[Exchange | Queue | Binding] = [
+        *declarations.exchanges,
+        *declarations.queues,
+        *declarations.bindings,
+    ]
+    for thing in things:
+        if channel is None or channel.is_closed:
+            channel = await connection.channel(publisher_confirms=False)
+        try:
+            await _declare_one(channel, thing)
+        except ChannelPreconditionFailed as error:
+            refusals.append(Refusal(_name(thing), _said(error), MISMATCH_ADVICE))
+        except (ChannelAccessRefused, ChannelNotFoundEntity) as error:
+            refusals.append(Refusal(_name(thing), _said(error), ACCESS_ADVICE))
+    return refusals
+
+
+async def _declare_one(channel: AbstractChannel, thing: Exchange | Queue | Binding) -> None:
+    match thing:
+        case Exchange():
+            await channel.exchange_declare(
+                thing.name,
+                exchange_type=thing.kind,
+                durable=thing.durable,
+                arguments=dict(thing.arguments),
+            )
+        case Queue():
+            await channel.queue_declare(
+                thing.name, durable=thing.durable, arguments=dict(thing.arguments)
+            )
+        case Binding():
+            await channel.queue_bind(thing.queue, thing.exchange, thing.key)
+
+
+async def _look_for(channel: AbstractChannel, thing: Exchange | Queue) -> None:
+    if isinstance(thing, Exchange):
+        await channel.exchange_declare(thing.name, exchange_type=thing.kind, passive=True)
+    else:
+        await channel.queue_declare(thing.name, passive=True)
+
+
+def _name(thing: Exchange | Queue | Binding) -> str:
+    match thing:
+        case Exchange():
+            return f"exchange {thing.name}"
+        case Queue():
+            return f"queue {thing.name}"
+        case Binding():
+            return f"binding {thing.exchange} -> {thing.queue} ({thing.key})"
+
+
+def _said(error: AMQPError) -> str:
+    return str(error.args[0]) if error.args else str(error)
