@@ -90,23 +90,27 @@ allow_services() {
 }
 
 apt_get() {
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
-    -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" </dev/null >&2
+  # Its pages of output are of use only where it fails.
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+    -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" </dev/null >"$SCRATCH/apt.log" 2>&1 \
+    || {
+      tail -n 40 "$SCRATCH/apt.log" >&2
+      give_up "apt-get $1 failed; the end of its output stands above"
+    }
 }
 
 keep_off_at_boot() { # only for a package that this script has just installed
-  local unit
-  for unit in rabbitmq-server.service epmd.service epmd.socket; do
-    as_root deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true
-  done
   as_root update-rc.d rabbitmq-server disable >/dev/null 2>&1 || true
+  if command -v systemctl >/dev/null; then
+    as_root systemctl disable rabbitmq-server.service epmd.service epmd.socket >/dev/null 2>&1 || true
+  fi
 }
 
 install_packages() {
   local packages=("$@")
   say "missing: ${packages[*]}"
   may_install || give_up \
-    "they cannot be installed from here (it takes apt, and root or a sudo without a password)." \
+    "they cannot be installed from here (that takes apt, and root or a sudo without a password)." \
     "Install them and try again:" \
     "    sudo apt-get install --no-install-recommends ${packages[*]}" \
     "A broker that already runs somewhere can be named instead: LADLE_AMQP_URL=amqp://..."
