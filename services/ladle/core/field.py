@@ -1,0 +1,104 @@
+"""What a policy chooses from: some regions, without the servers to avoid, for one cost."""
+
+from collections.abc import Iterator
+from heapq import merge
+
+from ladle.core.index import Index, Pick, Region
+
+Rung = tuple[int, str]
+"""headroom of a server's roomiest worker, server_id: the order in which servers have ranks."""
+
+
+class Field:
+    """The servers of `regions` that have `cost` consumers of headroom and are not avoided."""
+
+    def __init__(
+        self, index: Index, regions: list[Region], cost: int, avoid: frozenset[str] = frozenset()
+    ) -> None:
+        self._index = index
+        self._regions = regions
+        self._avoid = avoid
+        self.cost = cost
+
+    def emptiest(self) -> Iterator[Pick]:
+        """The best worker that fits of each server, best first."""
+        told: set[str] = set()
+        for pick in merge(*(region.emptiest(self.cost) for region in self._regions)):
+            if pick.server_id not in self._avoid and pick.server_id not in told:
+                told.add(pick.server_id)
+                yield pick
+
+    def tightest(self) -> Iterator[Rung]:
+        """Servers, the least headroom that fits first."""
+        for rung in merge(*(_from(region, self.cost) for region in self._regions)):
+            if rung[1] not in self._avoid:
+                yield rung
+
+    def workers(self, server_id: str) -> list[Pick]:
+        """All workers of a server that fit, best first."""
+        standing = self._index.standings[server_id]
+        return [pick for pick in standing.workers if pick.headroom >= self.cost]
+
+    def size(self) -> int:
+        """How many servers there are to choose from."""
+        return sum(_fitting(region, self.cost) for region in self._regions) - len(self._avoided())
+
+    def at_rank(self, rank: int) -> str:
+        """The server at `rank` (0 is the first) by (headroom, server_id); O(regions x log n)."""
+        # Ranks are of all that fit; step over those to avoid, of which there are a few.
+        for avoided in self._avoided():
+            if self._rank(avoided) <= rank:
+                rank += 1
+        # Narrow a window in each region around the rung that has this rank, as a binary search
+        # does in one list: the middle of the widest window says for all which side to keep.
+        lows = [region.fitting_from(self.cost) for region in self._regions]
+        highs = [len(region.roomiest) for region in self._regions]
+        while True:
+            widths = [high - low for low, high in zip(lows, highs, strict=True)]
+            widest = widths.index(max(widths))
+            middle: Rung = self._regions[widest].roomiest[(lows[widest] + highs[widest]) // 2]
+            at = self._rank(middle)
+            if at == rank:
+                return middle[1]
+            for i, region in enumerate(self._regions):
+                if at < rank:
+                    lows[i] = max(lows[i], region.roomiest.bisect_right(middle))
+                else:
+                    highs[i] = min(highs[i], region.roomiest.bisect_left(middle))
+
+    def most_headroom(self) -> int | None:
+        """Of the roomiest worker that is not avoided, whether it fits or not; None: no worker."""
+        most: int | None = None
+        for region in self._regions:
+            for headroom, server_id in reversed(region.roomiest):
+                if server_id not in self._avoid:
+                    most = headroom if most is None else max(most, headroom)
+                    break
+        return most
+
+    def _rank(self, rung: Rung) -> int:
+        """How many rungs that fit come before this one."""
+        return sum(
+            region.roomiest.bisect_left(rung) - region.fitting_from(self.cost)
+            for region in self._regions
+        )
+
+    def _avoided(self) -> list[Rung]:
+        """The rungs that would fit here and are avoided, ascending."""
+        rungs = []
+        for server_id in self._avoid:
+            standing = self._index.standings.get(server_id)
+            if standing is None or standing.out is not None or standing.roomiest < self.cost:
+                continue
+            rung = (standing.roomiest, server_id)
+            if any(rung in region.roomiest for region in self._regions):
+                rungs.append(rung)
+        return sorted(rungs)
+
+
+def _from(region: Region, cost: int) -> Iterator[Rung]:
+    return region.roomiest.islice(region.fitting_from(cost))  # type: ignore[no-any-return]
+
+
+def _fitting(region: Region, cost: int) -> int:
+    return len(region.roomiest) - region.fitting_from(cost)
