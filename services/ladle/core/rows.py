@@ -27,9 +27,11 @@ class Server:
     administration: str = "open"  # words.Administration
     # Two drains that end differently: an operator's by undrain, the server's with its life.
     operator_drain: int = 0
+    operator_drain_reason: str | None = None
+    operator_drain_by_ms: int | None = None
     server_drain: int = 0
-    drain_reason: str | None = None
-    drain_by_ms: int | None = None
+    server_drain_reason: str | None = None
+    server_drain_by_ms: int | None = None
     admin_sequence: int = 0  # of its own last draining or deregistered in this life
     registered_sequence: int = 0  # of the registration that the description comes from
     deregistered_sequence: int | None = None  # speaks again only above it
@@ -62,6 +64,7 @@ class Server:
     udp_port_max: int | None = None
     turn_ports: str = "[]"  # JSON ["host:port", ...], sorted
     description: str = "{}"  # JSON of all that `server` said
+    claimed_offset: int = 0  # record by which it had its ports; of two that overlap the first wins
     conflicting_with: str | None = None  # the server that had its ports first: nothing new here
 
 
@@ -84,9 +87,7 @@ class Worker:
     status_sequence: int = 0  # of the last status in it; 0 before one
     status_offset: int = 0  # of the record that brought it, or the life: reservations above it
     # came after. Never falls.
-    lists_rooms: int = (
-        0  # 1: that status listed rooms, so that their routers' `seen` is of its time
-    )
+    lists_rooms: int = 0  # 1: that status listed rooms, so `seen` of its routers is as new
 
 
 @dataclass(slots=True)
@@ -104,7 +105,7 @@ class Room:
     ends_at_ms: int | None = None  # stranded, or too old on a server without complete statuses
     stranded_at_ms: int | None = None
     peers: int = 0  # reserved for: peers, of whom publishers send streams each
-    publishers: int = 0
+    publishers: int | None = None  # None: all of them
     streams: int = 0
     reserved: int = 0  # what that costs, consumers
     wishes: str = "{}"  # JSON {regions, region_mode, labels} of who placed it; a move keeps to them
@@ -123,6 +124,7 @@ class Router:
     active: int = 0  # 1: its server created it and has not deleted it
     incarnation: int = 0  # the server's life: in which it was created, else placed
     created_sequence: int = 0  # of the created (or list) that confirmed it; 0: unconfirmed
+    named_allocation_id: str | None = None  # that its create named, whatever the room's is
     seen: int = 0  # consumers, by the server's last list
     peers_seen: int = 0
     cost: int = 0  # what it was reserved for, consumers
