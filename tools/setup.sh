@@ -47,7 +47,7 @@ broker_is_there() {
 }
 
 postgres_is_there() {
-  [ -n "${LADLE_TEST_POSTGRES_URL:-}" ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null \
+  [ -n "${LADLE_TEST_DATABASE_URL:-}" ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null \
     || command -v initdb >/dev/null
 }
 
