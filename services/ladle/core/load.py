@@ -11,7 +11,8 @@ folding the journal give the same ones.
 Source: docs/adr/0001-fading-steps.md.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from math import isqrt
 from typing import Protocol
 
@@ -88,18 +89,20 @@ def cost(peers: int, publishers: int | None = None, streams: int = 2) -> int:
 
 
 def largest_room(headroom: int, publishers: int | None = None, streams: int = 2) -> int:
-    """The most peers whose cost is at most `headroom`; 0 where not even one person fits.
+    """The most peers whose cost is at most `headroom`, of whom at most `publishers` publish.
 
-    Rooms that cost nothing (no publishers, or no streams) have no largest: 0 headroom carries any
-    number, so the answer is what the publishers alone would be, at least 1.
+    0 where not even one peer fits, which costs nothing: the worker is over-full. Rooms that cost
+    nothing whatever their size (no publishers, or no streams) have no largest; 1 stands for them.
     """
     if headroom < 0:
         return 0
-    if publishers is None:
-        # The largest n with n(n - 1) <= m is the root of n^2 - n - m = 0, rounded down.
-        return (1 + isqrt(1 + 4 * (headroom // streams))) // 2 if streams else 1
-    per_peer = publishers * streams
-    return headroom // per_peer + 1 if per_peer else max(1, publishers)
+    if streams == 0 or publishers == 0:
+        return 1
+    # The largest n with n(n - 1) <= m is the root of n^2 - n - m = 0, rounded down.
+    all_publish = (1 + isqrt(1 + 4 * (headroom // streams))) // 2
+    if publishers is None or all_publish < publishers:
+        return all_publish
+    return headroom // (publishers * streams) + 1
 
 
 def reserved_at(step: int, cost: int, seen: int) -> int:
@@ -146,6 +149,7 @@ class Sums:
     reserved_before: int = 0
     reserved_after: int = 0
     rooms: int = 0
+    has_row: bool = False
     observed: int = 0
     lists_rooms: bool = True
     told: Life = (0, 0)
@@ -172,6 +176,7 @@ class Sums:
 
     def tell(self, worker: WorkerReport | None) -> None:
         """A status moved the worker on (None: the worker is gone, its rooms may not be yet)."""
+        self.has_row = worker is not None
         if worker is None:
             self.observed = 0
             return
@@ -188,7 +193,7 @@ class Sums:
 
     def end(self, stamp: EndedShare) -> None:
         """A room ended: until a later status, `observed` still holds what it needed."""
-        if stamp.seen and (stamp.incarnation, stamp.sequence) > self.told:
+        if (stamp.incarnation, stamp.sequence) > self.told:
             line = (stamp.incarnation, stamp.sequence, stamp.room_id, stamp.seen)
             self.ended_rooms.add(line)
             self.ended += stamp.seen
@@ -212,9 +217,22 @@ class Load:
         self._sums: dict[str, dict[str | None, Sums]] = {}
         self._fading: dict[str, SortedList] = {}
 
-    def of(self, server_id: str, worker_id: str | None) -> Sums:
+    def _of(self, server_id: str, worker_id: str | None) -> Sums:
         """The sums of one worker; worker_id None: of the server's rooms that name no worker."""
-        return self._sums.setdefault(server_id, {}).setdefault(worker_id, Sums())
+        workers = self._sums.setdefault(server_id, {})
+        sums = workers.get(worker_id)
+        if sums is None:
+            sums = workers[worker_id] = Sums()
+        return sums
+
+    def _tidy(self, server_id: str, worker_id: str | None) -> None:
+        """Keep no sums of a worker that nothing tells of any more: fleets come and go."""
+        workers = self._sums[server_id]
+        sums = workers[worker_id]
+        if not (sums.has_row or sums.rooms or sums.ended_rooms):
+            del workers[worker_id]
+            if not workers:
+                del self._sums[server_id]
 
     def used(self, server_id: str, worker_id: str | None) -> int:
         """Consumers in use on one worker; 0 for one that nothing was said about."""
@@ -227,48 +245,76 @@ class Load:
         There a room may be held without a worker and observed on one, so the sums are added
         before the formula and not after it.
         """
-        total = Sums()
-        for sums in self._sums.get(server_id, {}).values():
-            total.wanted += sums.wanted
-            total.seen += sums.seen
-            total.ended += sums.ended
-            total.reserved_before += sums.reserved_before
-            total.reserved_after += sums.reserved_after
-            total.observed += sums.observed
-            total.lists_rooms = total.lists_rooms and sums.lists_rooms
-        return total.used()
+        return _together(self._sums.get(server_id, {}).values()).used()
+
+    def used_if(self, old: RouterShare, new: RouterShare, *, together: bool) -> int:
+        """Consumers in use if `new` stood in the place of `old`, on its worker or its server.
+
+        Both name the same worker, and `old` is the row that is there. Changes nothing.
+        """
+        workers = self._sums[old.server_id]
+        sums = replace(workers[old.worker_id])
+        sums.count(old, -1)
+        sums.count(new, +1)
+        if not together:
+            return sums.used()
+        others = [other for name, other in workers.items() if name != old.worker_id]
+        return _together([*others, sums]).used()
 
     def account(self, old: RouterShare | None, new: RouterShare | None) -> None:
         """A router's row changed."""
-        if old is not None:
-            self.of(old.server_id, old.worker_id).count(old, -1)
-            if old.fade_at_ms is not None:
-                self._fading[old.server_id].remove((old.fade_at_ms, old.room_id, old.router))
         if new is not None:
-            self.of(new.server_id, new.worker_id).count(new, +1)
+            self._of(new.server_id, new.worker_id).count(new, +1)
             if new.fade_at_ms is not None:
                 line = (new.fade_at_ms, new.room_id, new.router)
                 self._fading.setdefault(new.server_id, SortedList()).add(line)
+        if old is not None:
+            self._of(old.server_id, old.worker_id).count(old, -1)
+            if old.fade_at_ms is not None:
+                fading = self._fading[old.server_id]
+                fading.remove((old.fade_at_ms, old.room_id, old.router))
+                if not fading:
+                    del self._fading[old.server_id]
+            self._tidy(old.server_id, old.worker_id)
 
     def account_worker(self, old: WorkerReport | None, new: WorkerReport | None) -> None:
         """A worker's row changed: a status, or a new set of workers."""
         row = new if new is not None else old
         if row is not None:
-            self.of(row.server_id, row.worker_id).tell(new)
+            self._of(row.server_id, row.worker_id).tell(new)
+            self._tidy(row.server_id, row.worker_id)
 
     def account_ended(self, old: EndedShare | None, new: EndedShare | None) -> None:
         """A stamp changed."""
-        if old is not None:
-            self.of(old.server_id, old.worker_id).forget_end(old)
-        if new is not None:
-            self.of(new.server_id, new.worker_id).end(new)
+        for row in (old, new):
+            if row is not None and row.seen:
+                sums = self._of(row.server_id, row.worker_id)
+                if row is new:
+                    sums.end(row)
+                else:
+                    sums.forget_end(row)
+                self._tidy(row.server_id, row.worker_id)
 
     def due(self, server_id: str, now_ms: int) -> list[RouterKey]:
         """The routers of a server whose next step of fading is due, oldest first.
 
-        Each room comes up at most FADE_STEPS times in its life, whatever else happens.
+        A room comes up once a step, so FADE_STEPS times for each reservation, however many
+        records tell of its server.
         """
         fading = self._fading.get(server_id)
-        if not fading:
+        if fading is None:
             return []
-        return [line[1:] for line in fading.irange(maximum=(now_ms, "\U0010ffff", 0))]
+        return [(room, router) for _, room, router in fading.irange(maximum=(now_ms + 1,))]
+
+
+def _together(workers: Iterable[Sums]) -> Sums:
+    total = Sums()
+    for sums in workers:
+        total.wanted += sums.wanted
+        total.seen += sums.seen
+        total.ended += sums.ended
+        total.reserved_before += sums.reserved_before
+        total.reserved_after += sums.reserved_after
+        total.observed += sums.observed
+        total.lists_rooms = total.lists_rooms and sums.lists_rooms
+    return total
