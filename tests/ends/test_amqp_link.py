@@ -25,8 +25,8 @@ pytestmark = pytest.mark.broker
 
 
 @asynccontextmanager
-async def linked(url: str, **options: int) -> AsyncIterator[AioPikaLink]:
-    link = AioPikaLink(url, **options)
+async def linked(url: str, confirm_timeout_ms: int = 30_000) -> AsyncIterator[AioPikaLink]:
+    link = AioPikaLink(url, confirm_timeout_ms=confirm_timeout_ms)
     await link.open()
     try:
         yield link
@@ -46,7 +46,7 @@ async def queue(broker_url: str) -> AsyncIterator[str]:
 
 async def eventually(condition: Callable[[], object], timeout_s: float = 10) -> None:
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - any condition, not an event
             await asyncio.sleep(0.01)
 
 
