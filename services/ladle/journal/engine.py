@@ -84,6 +84,7 @@ async def connect_postgres(url: PostgresUrl, busy_ms: int) -> Any:
         statement_cache_size=STATEMENTS_CACHED,
         server_settings={
             "application_name": "ladle",
+            "default_transaction_isolation": "read committed",
             "lock_timeout": str(busy_ms),
             "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
             "timezone": "UTC",

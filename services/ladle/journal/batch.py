@@ -1,0 +1,68 @@
+"""A batch as rows: what the SQL of either database is given."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from ladle.journal.store import BadData, Batch, Head, Key, LeaseLost, Values
+from ladle.journal.tables import JOURNAL, VIEW
+
+record_values = attrgetter(*JOURNAL.columns.keys())
+"""A record's columns in the order of the journal's."""
+
+_ORDER: Mapping[str, int] = {name: place for place, name in enumerate(VIEW)}
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """What a batch does to one view table. `puts` end in `reflects_offset`."""
+
+    table: str
+    puts: Sequence[Values]
+    drops: Sequence[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRows:
+    """`journal`: the records' columns; `view`: the tables that change, in their fixed order."""
+
+    journal: Sequence[Values]
+    view: Sequence[TableRows]
+
+
+def rows_of(batch: Batch) -> BatchRows:
+    """The rows that a batch puts and the keys that it drops.
+
+    Raises BadData where a string has a NUL: PostgreSQL has no such text, and a journal that only
+    SQLite can hold could not be moved. KeyError for a table that there is not.
+    """
+    journal = [record_values(record) for record in batch.records]
+    offset = batch.records[-1].offset
+    view = []
+    # In a fixed order, whatever the view's was.
+    for name in sorted(batch.changes.rows, key=_ORDER.__getitem__):
+        changed = batch.changes.rows[name]
+        puts = [(*values, offset) for values in changed.values() if values is not None]
+        drops = [key for key, values in changed.items() if values is None]
+        if puts or drops:
+            _refuse_nul(puts)
+            view.append(TableRows(name, puts, drops))
+    _refuse_nul(journal)
+    return BatchRows(journal, view)
+
+
+def _refuse_nul(rows: Iterable[Values]) -> None:
+    for row in rows:
+        for value in row:
+            if type(value) is str and "\0" in value:
+                raise BadData(f"a NUL in the text {value[:80]!r}")
+
+
+def happened(head: Head, batch: Batch, before: Head) -> bool:
+    """Was the batch committed, as the journal's head shows? Raises LeaseLost for any other head."""
+    last = batch.records[-1]
+    if (head.offset, head.hash) == (last.offset, last.hash):
+        return True
+    if (head.offset, head.hash) == (before.offset, before.hash):
+        return False
+    raise LeaseLost(f"the journal ends at {head.offset}, in nothing that this writer wrote")

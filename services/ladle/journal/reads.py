@@ -1,0 +1,140 @@
+"""What is read from the journal and the view: SQLModel queries, the same on both databases."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ladle.core.record import FIRST_PREV_HASH, Record
+from ladle.journal import schema
+from ladle.journal.store import (
+    Head,
+    Lease,
+    OutboxCursor,
+    Snapshot,
+    StoreBusy,
+    StoreError,
+)
+from ladle.journal.tables import JOURNAL, LEASE, OUTBOX, VIEW
+
+T = TypeVar("T")
+RETRY_S = 0.05
+Translate = Callable[[BaseException], StoreError | None]
+
+
+class JournalReads:
+    """The reading half of a store, on an engine whose transactions show one state of the database.
+
+    translate: the database's own error as a StoreError; None where it is none of the database's.
+    busy_ms: for how long a read is tried again where the database is busy or away.
+    """
+
+    def __init__(self, engine: AsyncEngine, translate: Translate, busy_ms: int) -> None:
+        self._engine = engine
+        self._translate = translate
+        self._busy_s = busy_ms / 1000
+
+    async def open(self) -> None:
+        """Raises SchemaTooOld or SchemaTooNew where the schema is not this program's."""
+        await self._run(schema.check)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def lease(self) -> Lease | None:
+        async def read(connection: AsyncConnection) -> Lease | None:
+            columns = (LEASE.c.term, LEASE.c.holder, LEASE.c.beats)
+            row = (await connection.execute(select(*columns))).one_or_none()
+            return Lease(*row) if row else None
+
+        return await self._run(read)
+
+    async def head(self) -> Head:
+        return await self._run(_head)
+
+    async def load(self) -> Snapshot:
+        """Everything in one transaction: the rows show exactly the head's state."""
+
+        async def read(connection: AsyncConnection) -> Snapshot:
+            head = await _head(connection)
+            columns = (OUTBOX.c.offset, OUTBOX.c.index)
+            cursor = (await connection.execute(select(*columns))).one_or_none()
+            tables = {}
+            for name, table in VIEW.items():
+                rows = await connection.execute(_view_rows(table))
+                tables[name] = [tuple(row) for row in rows]
+            return Snapshot(head, tables, OutboxCursor(*(cursor or (0, 0))))
+
+        return await self._run(read)
+
+    async def records(self, after_offset: int, limit: int) -> list[Record]:
+        return await self.history(after_offset=after_offset, limit=limit)
+
+    async def record(self, offset: int) -> Record | None:
+        found = await self.history(after_offset=offset - 1, limit=1)
+        return found[0] if found and found[0].offset == offset else None
+
+    async def history(
+        self,
+        *,
+        after_offset: int,
+        limit: int,
+        room_id: str | None = None,
+        server_id: str | None = None,
+        kinds: Sequence[str] = (),
+    ) -> list[Record]:
+        wanted = select(JOURNAL).where(JOURNAL.c.offset > after_offset)
+        if room_id is not None:
+            wanted = wanted.where(JOURNAL.c.room_id == room_id)
+        if server_id is not None:
+            wanted = wanted.where(JOURNAL.c.server_id == server_id)
+        if kinds:
+            wanted = wanted.where(JOURNAL.c.kind.in_(kinds))
+        wanted = wanted.order_by(JOURNAL.c.offset).limit(limit)
+
+        async def read(connection: AsyncConnection) -> list[Record]:
+            return [Record(*row) for row in await connection.execute(wanted)]
+
+        return await self._run(read)
+
+    async def _run(self, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """`read` in one transaction, again while the database is busy or away."""
+        until = time.monotonic() + self._busy_s
+        while True:
+            try:
+                async with self._engine.connect() as connection:
+                    return await read(connection)
+            except StoreError:
+                raise
+            except Exception as error:
+                fault = self._fault(error)
+                if fault is None:
+                    raise
+                if not isinstance(fault, StoreBusy) or time.monotonic() > until:
+                    raise fault from error
+            await asyncio.sleep(RETRY_S)
+
+    def _fault(self, error: Exception) -> StoreError | None:
+        if not isinstance(error, DBAPIError):
+            return self._translate(error)
+        if error.connection_invalidated:
+            return StoreBusy(f"the connection was lost while reading: {error.orig}")
+        # SQLAlchemy wraps the driver's error, and for asyncpg its own wrapper of it.
+        driver = error.orig or error
+        return self._translate(driver.__cause__ or driver) or StoreError(str(error))
+
+
+def _view_rows(table: Any) -> Select[Any]:
+    columns = [column for column in table.columns if column.name != "reflects_offset"]
+    return select(*columns).order_by(*table.primary_key)
+
+
+async def _head(connection: AsyncConnection) -> Head:
+    journal = JOURNAL.c
+    last = select(journal.offset, journal.hash, journal.recorded_at_ms)
+    row = (await connection.execute(last.order_by(journal.offset.desc()).limit(1))).one_or_none()
+    return Head(*row) if row else Head(0, FIRST_PREV_HASH, 0)
