@@ -27,8 +27,8 @@ class Limits:
     reissue_ms: int = 2_000  # first pause between two issues of one command; doubles
     reissue_ms_max: int = 60_000
     cpu_permille_max: int = 850  # a worker at or above takes nothing new
-    capacity_low_permille: int = 100  # free capacity below it: capacity-low
-    capacity_ok_permille: int = 150  # and it must reach this before it is said again
+    capacity_low_consumers: int = 180  # no worker has so much left (10 peers): capacity-low
+    capacity_ok_consumers: int = 480  # and one must have so much (16 peers) before it is said again
 
 
 NAMES = frozenset(field.name for field in fields(Limits))

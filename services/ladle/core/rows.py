@@ -105,7 +105,7 @@ class Room:
     ends_at_ms: int | None = None  # stranded, or too old on a server without complete statuses
     stranded_at_ms: int | None = None
     peers: int = 0  # reserved for: peers, of whom publishers send streams each
-    publishers: int | None = None  # None: all of them
+    publishers: int = 0
     streams: int = 0
     reserved: int = 0  # what that costs, consumers
     wishes: str = "{}"  # JSON {regions, region_mode, labels} of who placed it; a move keeps to them

@@ -1,0 +1,55 @@
+"""What is remembered of a room on a server: how far its events are history, and which ids ended.
+
+A stamp is kept while its server is the room's home or is closing a copy of it, and `stamp_ms`
+after; without it a late or repeated event would bring back what has ended.
+"""
+
+from ladle.core.rows import Stamp, changed
+from ladle.core.step import Step
+from ladle.core.view import View
+
+Life = tuple[int, int]
+"""incarnation, sequence: compares as lives do."""
+
+
+def stamp_of(view: View, room_id: str, server_id: str) -> Stamp:
+    """The stamp that is there, or a blank one."""
+    return view.stamps.get((room_id, server_id)) or Stamp(room_id, server_id)
+
+
+def is_history(view: View, room_id: str, server_id: str, life: Life) -> bool:
+    """Has this server said something of the room at `life` or later?"""
+    stamp = view.stamps.get((room_id, server_id))
+    return stamp is not None and life <= (stamp.incarnation, stamp.sequence)
+
+
+def raise_stamp(step: Step, room_id: str, server_id: str, life: Life) -> None:
+    """The server spoke of the room. What had ended there before is in no status to come."""
+    stamp = stamp_of(step.view, room_id, server_id)
+    raised = changed(
+        stamp, incarnation=life[0], sequence=life[1], worker_id=None, seen=0, until_ms=None
+    )
+    step.view.put(raised)
+    keep(step, room_id, server_id)
+
+
+def keep(step: Step, room_id: str, server_id: str) -> None:
+    """Let the stamp stay for good, or start to run out, as its room and closing ask."""
+    view = step.view
+    stamp = view.stamps.get((room_id, server_id))
+    if stamp is None:
+        return
+    needed = (room_id, server_id) in view.closings or any(
+        view.routers[room_id, number].server_id == server_id
+        for number in view.home_of.get(room_id, ())
+    )
+    if needed:
+        view.put(changed(stamp, until_ms=None))
+    elif stamp.until_ms is None:
+        view.put(changed(stamp, until_ms=step.now_ms + view.limits.stamp_ms))
+
+
+def last_generation(view: View, room_id: str) -> int:
+    """The last one known of a room that is nowhere; 0 where none is."""
+    servers = view.stamps_of.get(room_id, ())
+    return max((view.stamps[room_id, server_id].generation for server_id in servers), default=0)
