@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from heapq import merge
 
-from ladle.core.index import Index, Pick, Region
+from ladle.core.index import CPU, Index, Pick, Region
 
 Rung = tuple[int, str]
 """headroom of a server's roomiest worker, server_id: the order in which servers have ranks."""
@@ -41,12 +41,14 @@ class Field:
 
     def size(self) -> int:
         """How many servers there are to choose from."""
-        return sum(_fitting(region, self.cost) for region in self._regions) - len(self._avoided())
+        return sum(_fitting(region, self.cost) for region in self._regions) - len(
+            self._avoided_rungs()
+        )
 
     def at_rank(self, rank: int) -> str:
         """The server at `rank` (0 is the first) by (headroom, server_id); O(regions x log n)."""
         # Ranks are of all that fit; step over those to avoid, of which there are a few.
-        for avoided in self._avoided():
+        for avoided in self._avoided_rungs():
             if self._rank(avoided) <= rank:
                 rank += 1
         # Narrow a window in each region around the rung that has this rank, as a binary search
@@ -83,17 +85,25 @@ class Field:
             for region in self._regions
         )
 
-    def _avoided(self) -> list[Rung]:
+    def avoided_servers(self) -> list[str]:
+        """The servers of these regions that are up and open, and avoided; ascending."""
+        return [server_id for server_id in sorted(self._avoid) if self._serves(server_id)]
+
+    def _serves(self, server_id: str) -> bool:
+        standing = self._index.standings.get(server_id)
+        if standing is None or standing.out not in (None, CPU):
+            return False
+        here = (standing.largest, server_id)
+        return any(here in region.largest for region in self._regions)
+
+    def _avoided_rungs(self) -> list[Rung]:
         """The rungs that would fit here and are avoided, ascending."""
-        rungs = []
-        for server_id in self._avoid:
-            standing = self._index.standings.get(server_id)
-            if standing is None or standing.out is not None or standing.roomiest < self.cost:
-                continue
-            rung = (standing.roomiest, server_id)
-            if any(rung in region.roomiest for region in self._regions):
-                rungs.append(rung)
-        return sorted(rungs)
+        standings = ((self._index.standings[name], name) for name in self.avoided_servers())
+        return sorted(
+            (standing.roomiest, name)
+            for standing, name in standings
+            if standing.out is None and standing.roomiest >= self.cost
+        )
 
 
 def _from(region: Region, cost: int) -> Iterator[Rung]:

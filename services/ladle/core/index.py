@@ -17,7 +17,7 @@ from sortedcontainers import SortedDict, SortedList
 from ladle.core.words import Administration, Liveness
 
 if TYPE_CHECKING:
-    from ladle.core.rows import Server
+    from ladle.core.rows import Server, Worker
     from ladle.core.view import View
 
 NO_REGION = ""
@@ -129,6 +129,10 @@ class Region:
                     break  # within a bucket the roomier come first
                 yield pick
 
+    def serving(self) -> int:
+        """How many servers are up and open, hot ones too."""
+        return len(self.roomiest) + self.out[CPU]
+
     def fitting_from(self, cost: int) -> int:
         """The position in `roomiest` from which on the servers have `cost` of headroom."""
         return int(self.roomiest.bisect_left((cost,)))
@@ -186,38 +190,44 @@ class Index:
         return {name: Region(servers) for name, servers in members.items()}
 
 
+def running_workers(view: "View", server_id: str) -> list["Worker"]:
+    """The workers of a server that live, by id."""
+    rows = (view.workers[server_id, name] for name in view.workers_of.get(server_id, ()))
+    return [row for row in rows if row.state == "running"]
+
+
+def together(workers: list["Worker"]) -> tuple[int, int]:
+    """Capacity and cpu permille of some workers as one: the sum, and the mean."""
+    cpu_permille = sum(worker.cpu_permille for worker in workers) // max(1, len(workers))
+    return sum(worker.capacity for worker in workers), cpu_permille
+
+
 def standing_of(view: "View", server: "Server") -> Standing:
     """Whether rooms may be placed on a server, and on which of its workers; from the rows."""
-    server_id = server.server_id
-    rows = [view.workers[server_id, name] for name in view.workers_of.get(server_id, ())]
-    running = [row for row in rows if row.state == "running"]
-    loads = view.loads
+    server_id, loads = server.server_id, view.loads
+    capacities = [view.workers[server_id, n].capacity for n in view.workers_of.get(server_id, ())]
+    running = running_workers(view, server_id)
     if server.places_workers:
-        largest = max((row.capacity for row in rows), default=0)
-        # worker, capacity, used, cpu
+        largest = max(capacities, default=0)
+        # worker, used, capacity, cpu
         carriers = [
-            (row.worker_id, row.capacity, loads.used(server_id, row.worker_id), row.cpu_permille)
+            (row.worker_id, loads.used(server_id, row.worker_id), row.capacity, row.cpu_permille)
             for row in running
         ]
     else:
-        largest = sum(row.capacity for row in rows)
-        carriers = []
-        if running:
-            capacity = sum(row.capacity for row in running)
-            cpu = sum(row.cpu_permille for row in running) // len(running)
-            carriers = [(NO_WORKER, capacity, loads.used_together(server_id), cpu)]
-    cpu_max = view.limits.cpu_permille_max
+        largest = sum(capacities)
+        whole = (NO_WORKER, loads.used_together(server_id), *together(running))
+        carriers = [whole] if running else []
     picks = sorted(
-        Pick(max(used * 1000 // max(capacity, 1), cpu), used - capacity, server_id, worker_id)
-        for worker_id, capacity, used, cpu in carriers
-        if cpu < cpu_max
+        Pick(max(used * 1000 // capacity, cpu), used - capacity, server_id, worker_id)
+        for worker_id, used, capacity, cpu in carriers
+        if cpu < view.limits.cpu_permille_max
     )
     out = _why_out(server, bool(running), bool(picks))
-    if out is not None:
-        picks = []
-    roomiest = max((pick.headroom for pick in picks), default=0)
+    workers = tuple(picks) if out is None else ()
+    roomiest = max((pick.headroom for pick in workers), default=0)
     region = server.region or NO_REGION
-    return Standing(region, server.labels, out, tuple(picks), roomiest, largest)
+    return Standing(region, server.labels, out, workers, roomiest, largest)
 
 
 def _why_out(server: "Server", any_running: bool, any_cool: bool) -> str | None:

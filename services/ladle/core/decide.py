@@ -1,0 +1,260 @@
+"""Where a room goes, or why it goes nowhere. Reads the view, changes nothing.
+
+Servers fall in this order, each to one reason: up, open, labels, regions, not avoided, cpu,
+capacity. The index knows the first two and cpu of every server; labels and pins narrow it to the
+few servers that carry them. Then the policy chooses among those that are left, region by region or
+over all that are listed; with `prefer`, where nothing fits there, over the rest.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ladle.core import refusals, wish
+from ladle.core.field import Field
+from ladle.core.index import CPU, NO_WORKER, Pick, Region, running_workers, together
+from ladle.core.policies import POLICIES, Policy
+from ladle.core.record import Entry
+from ladle.core.rows import changed
+from ladle.core.wish import Wish
+
+if TYPE_CHECKING:
+    from ladle.core.rows import Router
+    from ladle.core.view import View
+
+RUNNERS_UP = 2
+"""How many are recorded next to the winner: enough to see why it won, little in the journal."""
+
+Regions = Mapping[str, Region]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A router of the home. worker_id None: the server chooses."""
+
+    router: int
+    server_id: str
+    worker_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided, read from its record, so that a replay reads what was and never chooses.
+
+    record: JSON, the outcome's `decision`:
+      operation, policy, policy_version, offset_seen, wish: {peers, publishers, streams, cost, ...},
+      servers: how many there were, fell: {reason: how many}, fitted: how many were left,
+      winner, runners_up: [{server_id, worker_id, region, used, capacity, cpu_permille, permille,
+      headroom, and the policy's own parts}], region_fallback; or, for a refusal, error: {code,
+      retryable, retry_after_ms, message, details} and no winner.
+    """
+
+    record: Mapping[str, Any]
+
+    @property
+    def error(self) -> Mapping[str, Any] | None:
+        """The refusal, as on the wire; None where a home was found."""
+        return self.record.get("error")
+
+    @property
+    def routers(self) -> tuple[Placement, ...]:
+        """The routers of the home; none for a refusal."""
+        winner = self.record.get("winner")
+        if winner is None:
+            return ()
+        return (Placement(winner.get("router", 0), winner["server_id"], winner["worker_id"]),)
+
+    @property
+    def wish(self) -> Mapping[str, Any]:
+        """What is reserved: peers, publishers, streams, cost in consumers."""
+        return self.record["wish"]  # type: ignore[no-any-return]
+
+    @property
+    def region_fallback(self) -> bool:
+        """True: regions were listed, and none of them had room."""
+        return bool(self.record.get("region_fallback", False))
+
+
+def decide(view: "View", entry: Entry) -> Decision:
+    """The home for the room of an `allocate`, `extend` or `move` request.
+
+    `view` is settled and stands at the record before `entry`. Whether the room should get another
+    home is the caller's question: an `allocate` of a room that has one is answered with another,
+    and `extend` and `move` need a room that has one.
+    """
+    payload = entry.payload
+    operation, body = payload["operation"], payload["body"]
+    room_id: str = body.get("room_id") or entry.inputs["room_id"]
+    room = view.rooms.get(room_id)
+    if operation == "allocate":
+        wished = wish.to_allocate(body, room)
+    else:
+        assert room is not None, "the rules refuse extend and move of a room that is nowhere"
+        if operation == "extend":
+            return _extend(view, view.routers[room_id, 0], wish.to_extend(body, room))
+        numbers = view.home_of.get(room_id, ())
+        home = frozenset(view.routers[room_id, number].server_id for number in numbers)
+        wished = wish.to_move(body, room, home)
+    seed = f"{payload['request_id']}:{entry.offset}"
+    return choose(view, wished, seed, operation)
+
+
+def choose(view: "View", wished: Wish, seed: str, operation: str = "allocate") -> Decision:
+    """The best home for a wish; O(log workers) without labels, else O(servers with the labels)."""
+    policy = POLICIES[view.limits.policy]
+    if wished.server_id is not None and wished.server_id not in view.servers:
+        record = _record(view, policy, operation, wished)
+        record["error"] = refusals.unknown_server(wished.server_id)
+        return Decision(record)
+    carrying = _carrying(view, wished)
+    tried: list[str] = []
+    for tier in _tiers(policy, wished, carrying):
+        tried += tier
+        field = _field(view, carrying, tier, wished)
+        ranked = list(islice(policy.ranked(field, seed), 1 + RUNNERS_UP))
+        if ranked:
+            record = _record(view, policy, operation, wished)
+            record["fell"] = _fell(view, carrying, tried, wished)
+            record["fitted"] = field.size()
+            record["winner"], *record["runners_up"] = [_scored(view, *pick) for pick in ranked]
+            if wished.regions and not set(tier).intersection(wished.regions):
+                record["region_fallback"] = True
+            return Decision(record)
+    record = _record(view, policy, operation, wished)
+    record["fell"] = fell = _fell(view, carrying, tried, wished)
+    most = _field(view, carrying, tried, wished).most_headroom()
+    largest = max((carrying[name].largest[-1][0] for name in tried), default=None)
+    record["error"] = refusals.nothing_found(wished, record["servers"], fell, most, largest)
+    return Decision(record)
+
+
+def fits(view: "View", router: "Router", cost: int) -> bool:
+    """Whether the worker of a router can carry it with `cost` consumers reserved instead.
+
+    Where only servers can be chosen: whether the server can. O(workers of the server).
+    """
+    capacity, used = _if_reserved(view, router, cost)
+    return used <= capacity
+
+
+def _if_reserved(view: "View", router: "Router", cost: int) -> tuple[int, int]:
+    """Capacity, and what would be used of it, with `cost` reserved for a router from now on."""
+    server_id = router.server_id
+    whole = not view.servers[server_id].places_workers or router.worker_id is None
+    names = view.workers_of.get(server_id, ()) if whole else (router.worker_id,)
+    workers = [view.workers[server_id, name] for name in names if name is not None]
+    raised = changed(router, reserved=cost, reserved_offset=view.offset + 1)
+    used = view.loads.used_if(router, raised, together=whole)
+    return sum(worker.capacity for worker in workers if worker.state == "running"), used
+
+
+def _extend(view: "View", router: "Router", wished: Wish) -> Decision:
+    """Room for more peers on the router that the room has."""
+    record = _record(view, POLICIES[view.limits.policy], "extend", wished)
+    record["servers"] = 1
+    capacity, used = _if_reserved(view, router, wished.cost)
+    # What is asked for is reserved already, so it costs nothing, however full the worker is.
+    if used <= capacity or wished.cost <= router.reserved:
+        record["fitted"] = 1
+        record["winner"] = {
+            "router": router.router,
+            "server_id": router.server_id,
+            "worker_id": router.worker_id,
+            "used": used,
+            "capacity": capacity,
+        }
+    else:
+        room_for = capacity - used + max(router.seen, wished.cost)
+        record["fell"] = {refusals.FULL: 1}
+        record["error"] = refusals.beyond_its_router(wished, room_for, capacity)
+    return Decision(record)
+
+
+def _carrying(view: "View", wished: Wish) -> Regions:
+    """The regions of all servers that carry the labels, or of the pinned one if it does."""
+    index = view.index
+    if not wished.labels and wished.server_id is None:
+        return index.regions
+    servers: Iterable[str] = index.standings
+    if wished.labels:
+        servers = index.carrying(dict(wished.labels))
+    if wished.server_id is not None:
+        servers = {wished.server_id}.intersection(servers)
+    return index.among(servers)
+
+
+def _tiers(policy: Policy, wished: Wish, carrying: Regions) -> list[list[str]]:
+    """Regions to choose from together, one list after the other until one of them has room."""
+    if not wished.regions:
+        return [sorted(carrying)]
+    listed = [name for name in dict.fromkeys(wished.regions) if name in carrying]
+    tiers = [[name] for name in listed] if policy.region_by_region else [listed]
+    if not wished.require:
+        tiers.append(sorted(set(carrying).difference(listed)))
+    return tiers
+
+
+def _field(view: "View", carrying: Regions, names: list[str], wished: Wish) -> Field:
+    regions = [carrying[name] for name in names]
+    return Field(view.index, regions, wished.cost, wished.avoid)
+
+
+def _record(view: "View", policy: Policy, operation: str, wished: Wish) -> dict[str, Any]:
+    """What every decision tells, as of one that looked at no server yet."""
+    return {
+        "operation": operation,
+        "policy": policy.name,
+        "policy_version": policy.version,
+        "offset_seen": view.offset,
+        "wish": wished.for_people(),
+        "servers": len(view.servers) if wished.server_id is None else 1,
+        "fell": {},
+        "fitted": 0,
+    }
+
+
+def _fell(view: "View", carrying: Regions, tried: list[str], wished: Wish) -> dict[str, int]:
+    """How many servers fell to each reason that any fell to; O(regions + servers to avoid)."""
+    index = view.index
+    everyone: Regions = index.regions
+    if wished.server_id is not None:
+        everyone = index.among([wished.server_id])
+    fell: Counter[str] = Counter()
+    for region in everyone.values():
+        fell.update(region.out)
+    # CPU is the last but one reason, and only counts for those that come so far.
+    del fell[CPU]
+    serving = sum(region.serving() for region in everyone.values())
+    labelled = sum(region.serving() for region in carrying.values())
+    here = [carrying[name] for name in tried]
+    in_regions = sum(region.serving() for region in here)
+    field = _field(view, carrying, tried, wished)
+    avoided = [index.standings[server_id].out for server_id in field.avoided_servers()]
+    hot = sum(region.out[CPU] for region in here) - avoided.count(CPU)
+    fell[refusals.LABELS] = serving - labelled
+    fell[refusals.REGIONS] = labelled - in_regions
+    fell[refusals.AVOIDED] = len(avoided)
+    fell[CPU] = hot
+    fell[refusals.FULL] = in_regions - len(avoided) - hot - field.size()
+    return {reason: count for reason, count in sorted(fell.items()) if count}
+
+
+def _scored(view: "View", pick: Pick, parts: dict[str, int]) -> dict[str, Any]:
+    """A candidate as the decision records it: what was known of it, and how it was ranked."""
+    server_id, worker_id = pick.server_id, pick.worker_id
+    workers = running_workers(view, server_id)
+    if worker_id != NO_WORKER:
+        workers = [view.workers[server_id, worker_id]]
+    capacity, cpu_permille = together(workers)
+    return {
+        "server_id": server_id,
+        "worker_id": worker_id or None,
+        "region": view.servers[server_id].region,
+        "used": capacity - pick.headroom,
+        "capacity": capacity,
+        "cpu_permille": cpu_permille,
+        "permille": pick.permille,
+        **parts,
+    }
