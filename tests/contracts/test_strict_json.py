@@ -83,6 +83,7 @@ def test_changes_nothing(value: object, escaped: bool) -> None:
 def test_any_bytes_are_read_or_refused_with_a_reason(body: bytes) -> None:
     """No input ends in another exception: that would kill the consumer, not the message."""
     try:
-        loads(body, size_max=1_000)
-    except ContractViolation as violation:
-        assert violation.reason in Reason
+        value = loads(body, size_max=1_000)
+    except ContractViolation:
+        return
+    assert value == json.loads(body)

@@ -48,10 +48,11 @@ def test_the_default_cell_has_bare_names() -> None:
 def test_every_name_of_another_cell_carries_it() -> None:
     topology = Topology("eu")
     declared = topology.declarations()
-    names = [one.name for one in (*declared.exchanges, *declared.queues)]
+    named: list[Exchange | Queue] = [*declared.exchanges, *declared.queues]
+    names = [one.name for one in named]
     for binding in declared.bindings:
         names += [binding.exchange, binding.queue]
-    for one in (*declared.exchanges, *declared.queues):
+    for one in named:
         arguments = dict(one.arguments)
         names += [
             str(arguments[key])
