@@ -1,0 +1,1 @@
+"""The placement service: one writer a cell, which folds, journals and then answers."""

@@ -1,0 +1,19 @@
+"""The `ladle` command: finds the group, and says which extra is missing where one is."""
+
+import sys
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 the answer is no, 2 usage, 3 cannot reach or read."""
+    try:
+        from ladle.commands.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich", "click"):
+            raise
+        sys.stderr.write("ladle: the command line needs an extra: pip install 'ladle[cli]'\n")
+        sys.exit(2)
+    app(prog_name="ladle")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The command tree: names and order of `ladle --help`, nothing else."""
+
+import typer
+
+from ladle.commands import (
+    bench,
+    broker,
+    database,
+    dead_letters,
+    doctor,
+    fleet,
+    operations,
+    placement,
+    reading,
+    top,
+    up,
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help=(
+        "Placement for fleets of mediasoup servers.\n\n"
+        "Settings are LADLE_* variables (docs/configuration.md). Exit codes: 0 done, 1 the answer "
+        "is no, 2 usage, 3 cannot reach or read something."
+    ),
+    epilog="Start with [bold]ladle up[/]: a broker, the service and a fleet to look at.",
+)
+
+RUN = "Run"
+ASK = "Ask"
+LOOK = "Look"
+CARE = "Take care"
+
+app.command(rich_help_panel=RUN)(up.up)
+app.command(rich_help_panel=RUN)(placement.placement)
+app.command(rich_help_panel=RUN)(fleet.fleet)
+app.command(rich_help_panel=RUN)(doctor.doctor)
+
+app.command(rich_help_panel=ASK)(operations.allocate)
+app.command(rich_help_panel=ASK)(operations.extend)
+app.command(rich_help_panel=ASK)(operations.move)
+app.command(rich_help_panel=ASK)(operations.release)
+app.command(rich_help_panel=ASK)(operations.drain)
+app.command(rich_help_panel=ASK)(operations.undrain)
+
+app.command(rich_help_panel=LOOK)(reading.lookup)
+app.command(rich_help_panel=LOOK)(reading.view)
+app.command(rich_help_panel=LOOK)(reading.rooms)
+app.command(rich_help_panel=LOOK)(reading.explain)
+app.command(rich_help_panel=LOOK)(top.top)
+
+app.add_typer(broker.app, name="broker", rich_help_panel=CARE)
+app.add_typer(database.app, name="db", rich_help_panel=CARE)
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CARE)
+app.add_typer(bench.app, name="bench", rich_help_panel=CARE)

@@ -1,0 +1,83 @@
+"""`ladle placement`: the service itself."""
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+
+from ladle.commands.output import SERVICE_MODULES, UNREACHABLE, USAGE, fail, needs
+
+
+@needs("service", *SERVICE_MODULES)
+def placement(
+    plain_logs: Annotated[
+        bool, typer.Option("--plain-logs", help="Lines for a person instead of JSON.")
+    ] = False,
+    upgrade: Annotated[
+        bool,
+        typer.Option(
+            help="Bring the database's schema up to date first; --no-upgrade leaves that to "
+            "`ladle db upgrade`."
+        ),
+    ] = True,
+) -> None:
+    """Run the placement service until SIGTERM or Ctrl-C.
+
+    One process writes, others with the same database stand by. On SIGTERM it finishes the batch,
+    answers, acks, gives the lease up and leaves with 0.
+
+    Example: LADLE_AMQP_URL=amqp://localhost LADLE_DATABASE_URL=postgresql+asyncpg://localhost/ladle
+    ladle placement
+    """
+    from ladle.placement import logs
+    from ladle.placement.settings import PlacementSettings
+
+    settings = PlacementSettings()
+    logs.configure(settings.log_level, plain=plain_logs)
+    _run(settings, upgrade=upgrade)
+
+
+def _run(settings: object, *, upgrade: bool) -> None:
+    import uvloop
+
+    from ladle.journal.store import SchemaTooNew, StoreBroken, StoreError
+    from ladle.placement.settings import PlacementSettings
+
+    assert isinstance(settings, PlacementSettings)
+    try:
+        uvloop.run(_serve(settings, upgrade=upgrade))
+    except SchemaTooNew as error:
+        fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
+    except StoreBroken as error:
+        fail(UNREACHABLE, str(error), "free disk space or mend the disk, then start again")
+    except StoreError as error:
+        fail(UNREACHABLE, str(error), "check LADLE_DATABASE_URL and `ladle doctor`")
+    except ValueError as error:
+        fail(USAGE, str(error))
+    except OSError as error:
+        fail(UNREACHABLE, str(error))
+
+
+async def _serve(settings: object, *, upgrade: bool) -> None:
+    from ladle.journal.open import open_store
+    from ladle.journal.schema import upgrade as upgrade_schema
+    from ladle.placement.build import make_link
+    from ladle.placement.service import PlacementService
+    from ladle.placement.settings import PlacementSettings
+    from ladle_contracts.clock import SystemClock
+
+    assert isinstance(settings, PlacementSettings)
+    if upgrade:
+        await upgrade_schema(settings.database_url)
+    service = PlacementService(
+        settings,
+        store=open_store(settings.database_url),
+        make_link=lambda: make_link(settings),
+        clock=SystemClock(),
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await service.run(stop)

@@ -1,0 +1,108 @@
+"""What follows a commit besides the reply: dead letters, recalled answers, the outbox."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+import orjson
+
+from ladle.broker.dead_letters import dead_letter
+from ladle.journal.store import OutboxCursor, Store, StoreError
+from ladle.placement.batch import Committed
+from ladle.placement.metrics import Metrics
+from ladle.placement.outbox import Outbox
+from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
+from ladle_contracts.clock import Clock
+from ladle_contracts.link import Link, LinkError, Message
+from ladle_contracts.topology import Topology
+
+log = logging.getLogger("ladle.writer")
+
+PAUSE_MS = (100, 500, 2_000, 5_000)
+
+
+class AfterCommit:
+    """Runs the slow part of what a commit allows, without holding up the next batch."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        link: Link,
+        clock: Clock,
+        topology: Topology,
+        metrics: Metrics,
+        outbox: Outbox,
+    ) -> None:
+        self._store = store
+        self._link = link
+        self._clock = clock
+        self._topology = topology
+        self._metrics = metrics
+        self._outbox = outbox
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def publish(self, committed: Iterable[Committed]) -> None:
+        """Hand outbound messages to the outbox."""
+        self._outbox.add(committed)
+
+    def cursor(self) -> OutboxCursor | None:
+        """How far the outbox is, to ride along with the next batch."""
+        return self._outbox.take_cursor()
+
+    def dead_letter(self, message: Message, reason: str, detail: str) -> None:
+        """Copy to the dead letters, then ack; not acked before the copy is confirmed."""
+        self._spawn(self._dead_letter(message, reason, detail))
+
+    def recall(self, message: Message, offset: int, operation: str) -> None:
+        """Answer a redelivered request with what was recorded for it."""
+        self._spawn(self._recall(message, offset, operation))
+
+    async def _dead_letter(self, message: Message, reason: str, detail: str) -> None:
+        copy = dead_letter(message, topology=self._topology, reason=reason, detail=detail)
+        attempt = 0
+        while True:
+            try:
+                await self._link.publish(copy)
+                break
+            except LinkError as error:
+                log.warning("a dead letter was not taken; trying again: %s", error)
+                await self._clock.sleep(PAUSE_MS[min(attempt, len(PAUSE_MS) - 1)])
+                attempt += 1
+        self._link.ack([message])
+
+    async def _recall(self, message: Message, offset: int, operation: str) -> None:
+        try:
+            record = await self._store.record(offset)
+        except StoreError as error:
+            log.warning("a recorded answer could not be read: %s", error)
+            record = None
+        if record is None or not record.body:
+            answer: dict[str, Any] = error_answer(
+                "unavailable", "the recorded answer cannot be read now", retryable=True
+            )
+            term = 0
+        else:
+            answer, term = orjson.loads(record.body)["outcome"]["reply"], record.term
+        if may_answer(message.reply_to):
+            self._link.send([reply_to(message, wire_reply(answer, term=term, offset=offset))])
+        self._link.ack([message])
+        self._metrics.requests.labels(operation, "recalled").inc()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("after a commit: %r", task.exception())
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait for what is under way, then cancel the rest (the broker redelivers it)."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+        for task in self._tasks:
+            task.cancel()

@@ -1,0 +1,87 @@
+"""What one transaction carries, and what may happen only after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ladle.core.record import Record
+from ladle_contracts.link import Message, Outgoing
+
+if TYPE_CHECKING:
+    from ladle.placement.writer import Handler
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """A delivery with the handler of its queue; `received` is `time.perf_counter()`."""
+
+    message: Message
+    handler: Handler
+    received: float
+
+
+@dataclass(slots=True)
+class Answer:
+    """A reply that waits for the commit; `offset` is its record's, or the view's."""
+
+    arrival: Arrival
+    answer: Mapping[str, Any]
+    offset: int
+    term: int
+    operation: str
+    outcome: str
+
+
+@dataclass(slots=True)
+class Recalled:
+    """A redelivered request: it gets the answer recorded at `offset`."""
+
+    message: Message
+    offset: int
+    operation: str
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """A message for `placement.dead`; acked once the broker has confirmed the copy."""
+
+    message: Message
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Committed:
+    """Outbound messages of one record, for the outbox."""
+
+    offset: int
+    recorded_at_ms: int
+    outbound: list[Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class OpenBatch:
+    """The batch that is being folded; `arrivals` is all it took, for a rewind."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    rows: dict[str, dict[tuple[Any, ...], tuple[Any, ...] | None]] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+    recalled: list[Recalled] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    acks: list[Message] = field(default_factory=list)
+    committed: list[Committed] = field(default_factory=list)
+    after: list[Callable[[], None]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.arrivals or self.records)
+
+
+@dataclass(slots=True)
+class Sent:
+    """Replies and acks of a committed batch, joined so that the link writes them at once."""
+
+    replies: list[Outgoing] = field(default_factory=list)
+    acks: list[Message] = field(default_factory=list)

@@ -1,0 +1,145 @@
+"""The small HTTP side of the service: /livez, /readyz, /metrics and the AsyncAPI page.
+
+Liveness is "the event loop turns": it does not depend on the broker, for restarting the process
+would not mend the broker. Readiness does, and on the view having caught up; a standby is ready.
+"""
+
+import asyncio
+import html
+import json
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import uvicorn
+from ladle_contracts.asyncapi import document, document_yaml
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ladle.placement.metrics import Metrics
+
+log = logging.getLogger("ladle.http")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Readiness = Callable[[], dict[str, Any]]
+Answer = tuple[int, str, bytes]
+
+
+class HealthApp:
+    """An ASGI application; `readiness()` gives {"ready": bool, "role": str, ...}."""
+
+    def __init__(self, metrics: Metrics, readiness: Readiness) -> None:
+        self._metrics = metrics
+        self._readiness = readiness
+        self._routes: dict[str, Callable[[], Answer]] = {
+            "/livez": lambda: (200, "application/json", b'{"alive": true}'),
+            "/readyz": self._readyz,
+            "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)),
+            "/asyncapi.yaml": lambda: (200, "application/yaml", document_yaml().encode()),
+            "/asyncapi": lambda: (200, "text/html; charset=utf-8", asyncapi_page().encode()),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        route = self._routes.get(scope["path"])
+        if scope["method"] not in ("GET", "HEAD"):
+            status, content_type, body = 405, "text/plain", b"only GET\n"
+        elif route is None:
+            known = ", ".join(sorted(self._routes))
+            status, content_type, body = 404, "text/plain", f"try one of: {known}\n".encode()
+        else:
+            status, content_type, body = route()
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else body
+        await send({"type": "http.response.body", "body": body})
+
+    def _readyz(self) -> Answer:
+        state = self._readiness()
+        status = 200 if state["ready"] else 503
+        return status, "application/json", json.dumps(state).encode()
+
+
+def asyncapi_page() -> str:
+    """The contract as one page without scripts: operations, messages, the document itself."""
+    doc = document()
+    rows = []
+    for name, operation in doc["operations"].items():
+        channel = operation["channel"]["$ref"].rpartition("/")[2]
+        rows.append(
+            f"<tr><td><code>{html.escape(name)}</code></td>"
+            f"<td>{html.escape(operation['action'])}</td>"
+            f"<td><code>{html.escape(channel)}</code></td>"
+            f"<td>{html.escape(operation.get('summary', ''))}</td></tr>"
+        )
+    style = (
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
+        "table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #8886;"
+        "padding:.4rem;text-align:left;vertical-align:top}pre{overflow:auto;background:#8881;"
+        "padding:1rem}@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}"
+        "a{color:#8bf}}"
+    )
+    info = doc["info"]
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width'>"
+        f"<title>{html.escape(info['title'])}</title><style>{style}</style>"
+        f"<h1>{html.escape(info['title'])} {html.escape(info['version'])}</h1>"
+        f"<p>{html.escape(info.get('description', ''))}</p>"
+        "<p><a href=/asyncapi.yaml>asyncapi.yaml</a> is the whole contract for a generator.</p>"
+        "<h2>Operations</h2><table><tr><th>Operation<th>Action<th>Channel<th>What it does</tr>"
+        f"{''.join(rows)}</table>"
+        f"<h2>The document</h2><pre>{html.escape(document_yaml())}</pre></html>"
+    )
+
+
+class HealthServer:
+    """Runs the application on its own port in the service's event loop."""
+
+    def __init__(self, app: HealthApp, *, host: str, port: int) -> None:
+        config = uvicorn.Config(
+            app, host=host, port=port, log_config=None, access_log=False, lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+        # Signals belong to the service: it must finish its batch first.
+        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self._task: asyncio.Task[None] | None = None
+        self.port = port
+
+    async def start(self) -> None:
+        """Listen; raises OSError naming the address where it is taken."""
+        config = self._server.config
+        self._task = asyncio.create_task(self._serve())
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                raise OSError(
+                    f"cannot listen on {config.host}:{config.port}; "
+                    "set LADLE_HTTP_PORT to a free port (0 takes any)"
+                )
+            await asyncio.sleep(0.01)
+        self.port = self._server.servers[0].sockets[0].getsockname()[1]
+        log.info("http", extra={"host": config.host, "port": self.port})
+
+    async def _serve(self) -> None:
+        try:
+            await self._server._serve()
+        except SystemExit as error:
+            raise OSError(
+                f"cannot listen on {self._server.config.host}:{self._server.config.port}; "
+                "set LADLE_HTTP_PORT to a free port (0 takes any)"
+            ) from error
+
+    async def stop(self) -> None:
+        """Close the port."""
+        if self._task is not None:
+            self._server.should_exit = True
+            await asyncio.wait([self._task], timeout=5)
+            self._task = None

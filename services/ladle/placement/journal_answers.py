@@ -1,0 +1,145 @@
+"""Reads that take the journal: decisions, history, explain, the view as it was."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from ladle.core import queries
+from ladle.core.record import Kind, Record
+from ladle.journal.explain import explanation
+from ladle.journal.fold import view_at
+from ladle.journal.store import Store
+from ladle.placement.replies import error_answer
+from ladle_contracts.times import to_rfc3339
+
+Answer = dict[str, Any]
+Body = Mapping[str, Any]
+
+SCAN_MAX = 20_000
+"""Records looked at for one page of decisions: a page may be short, a read is never long."""
+
+
+def content(record: Record) -> dict[str, Any]:
+    """The body's origin, inputs, payload and outcome; empty where it was erased."""
+    loaded: dict[str, Any] = orjson.loads(record.body) if record.body else {}
+    return loaded
+
+
+async def history(store: Store, body: Body) -> Answer:
+    """A page of records, as people read them."""
+    records = await store.history(
+        after_offset=body["after_offset"],
+        limit=body["limit"] + 1,
+        room_id=body["room_id"],
+        server_id=body["server_id"],
+    )
+    page = records[: body["limit"]]
+    return {
+        "status": "ok",
+        "records": [history_line(record) for record in page],
+        "next_offset": page[-1].offset if page else body["after_offset"],
+        "more": len(records) > len(page),
+    }
+
+
+def history_line(record: Record) -> dict[str, Any]:
+    """One record: what it is, what came of it, and its payload."""
+    body = content(record)
+    payload, outcome = body.get("payload", {}), body.get("outcome", {})
+    line: dict[str, Any] = {
+        "offset": record.offset,
+        "recorded_at": to_rfc3339(record.recorded_at_ms),
+        "term": record.term,
+        "kind": record.kind,
+        "what": payload.get("type") or payload.get("operation"),
+        "status": outcome.get("status"),
+        "reason": outcome.get("reason") or payload.get("reason"),
+        "room_id": record.room_id,
+        "server_id": record.server_id,
+        "hash": record.hash,
+        "payload": payload,
+    }
+    return {name: value for name, value in line.items() if value is not None}
+
+
+async def decisions(store: Store, body: Body) -> Answer:
+    """A page of placement decisions, refusals included."""
+    found: list[dict[str, Any]] = []
+    after, scanned, more = body["after_offset"], 0, False
+    while len(found) < body["limit"] and scanned < SCAN_MAX:
+        records = await store.history(
+            after_offset=after,
+            limit=min(500, SCAN_MAX),
+            room_id=body["room_id"],
+            server_id=body["server_id"],
+            kinds=(Kind.REQUEST.value,),
+        )
+        if not records:
+            break
+        for record in records:
+            after = record.offset
+            line = decision_line(record)
+            if line is not None:
+                found.append(line)
+            if len(found) == body["limit"]:
+                break
+        scanned += len(records)
+        more = len(records) == 500 or after < records[-1].offset
+    return {"status": "ok", "decisions": found, "next_offset": after, "more": more}
+
+
+def decision_line(record: Record) -> dict[str, Any] | None:
+    """One decision; None where the request needed none (a room that has a home, a release)."""
+    body = content(record)
+    decision = body.get("outcome", {}).get("decision")
+    if decision is None:
+        return None
+    payload, reply = body["payload"], body["outcome"].get("reply", {})
+    server = reply.get("server") or {}
+    line = {
+        "offset": record.offset,
+        "recorded_at": to_rfc3339(record.recorded_at_ms),
+        "operation": payload["operation"],
+        "request_id": payload["request_id"],
+        "room_id": record.room_id,
+        "outcome": reply.get("outcome") or reply.get("error", {}).get("code"),
+        "server_id": server.get("server_id"),
+        "worker_id": server.get("worker_id"),
+        "decision": decision,
+    }
+    return {name: value for name, value in line.items() if value is not None}
+
+
+async def explain(store: Store, body: Body) -> Answer:
+    """Why a room is where it is, in sentences, with the decision behind them."""
+    found = await explanation(store, body["room_id"], generation=body["generation"])
+    if found is None:
+        return error_answer(
+            "unknown-room",
+            f"the journal holds no decision for room {body['room_id']!r}"
+            + (f" of generation {body['generation']}" if body["generation"] else ""),
+        )
+    return {
+        "status": "ok",
+        "room_id": body["room_id"],
+        "generation": found.generation,
+        "lines": list(found.lines),
+        "decided": decision_line(found.record),
+    }
+
+
+async def fleet_view_at(store: Store, body: Body) -> Answer:
+    """The load view as it was at an offset; folds the journal up to there."""
+    head = await store.head()
+    if body["at_offset"] > head.offset:
+        return error_answer(
+            "unavailable",
+            f"the journal ends at offset {head.offset}, before {body['at_offset']}",
+            retryable=True,
+            details={"offset": head.offset},
+        )
+    view = await view_at(store, body["at_offset"])
+    return queries.fleet_view(
+        view, view.recorded_at_ms, region=body["region"], server_id=body["server_id"]
+    )

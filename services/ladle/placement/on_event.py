@@ -1,0 +1,104 @@
+"""A message from a media server: refused, recognised, left waiting for company, or recorded."""
+
+from ladle.core.received import is_duplicate_event
+from ladle.core.record import Kind
+from ladle.placement.batch import Arrival
+from ladle.placement.identity import Identities, WrongIdentity
+from ladle.placement.refusals import refuse_event
+from ladle.placement.writer import Writer, printable
+from ladle_contracts.envelope import ContractViolation, Event, decode_event
+from ladle_contracts.events import WorkerStatus
+from ladle_contracts.link import Message
+
+MARKER_HEADER = "ladle-marker"
+"""On a message of the writer to its own inbox: when it is back, all before it was read."""
+
+
+class OnEvent:
+    """The handler of the inbox."""
+
+    def __init__(self, identities: Identities) -> None:
+        self._identities = identities
+        self.marker: str | None = None
+
+    def __call__(self, arrival: Arrival, writer: Writer) -> None:
+        message = arrival.message
+        if MARKER_HEADER in message.headers:
+            self._on_marker(message, writer)
+            return
+        try:
+            event = decode_event(message)
+            self._identities.check_server(event.user, event.on_behalf_of, event.server_id)
+        except ContractViolation as violation:
+            refuse_event(message, writer, violation.reason, violation.detail, violation.server_id)
+            return
+        except WrongIdentity as error:
+            refuse_event(message, writer, "wrong-identity", str(error), None)
+            return
+        payload = {
+            "type": event.type,
+            "id": event.id,
+            "source_server_id": event.server_id,
+            "incarnation": event.incarnation,
+            "sequence": event.sequence,
+            "time_ms": event.time_ms,
+            "data": event.data.model_dump(mode="json"),
+        }
+        if is_duplicate_event(writer.view, payload) or _waits_already(writer, event):
+            # Acked with the batch: the first copy may not be durable yet.
+            writer.batch.acks.append(message)
+            writer.metrics.events.labels(event.type, "duplicate").inc()
+            return
+        if event.time_ms is not None:
+            lag_ms = writer.clock.unix_ms() - event.time_ms
+            writer.metrics.event_lag.observe(max(0, lag_ms) / 1000)
+        if _may_wait(event):
+            payload.pop("type")
+            payload["server_id"] = payload.pop("source_server_id")
+            writer.wait_for_company(arrival, payload)
+            return
+        self._record(message, event, payload, writer)
+
+    def _record(
+        self, message: Message, event: Event, payload: dict[str, object], writer: Writer
+    ) -> None:
+        _, outcome = writer.record(
+            Kind.EVENT,
+            origin={
+                "user": self._identities.speaker(event.user, event.on_behalf_of),
+                "message_id": printable(message.message_id or ""),
+            },
+            inputs={},
+            payload=payload,
+        )
+        writer.batch.acks.append(message)
+        writer.metrics.events.labels(event.type, outcome["status"]).inc()
+
+    def _on_marker(self, message: Message, writer: Writer) -> None:
+        """Our own marker is back: everything published before it has been folded."""
+        if message.headers[MARKER_HEADER] == self.marker:
+            writer.flush_statuses()
+            writer.record(Kind.CAUGHT_UP, origin={}, inputs={}, payload={})
+            self.marker = None
+        writer.batch.acks.append(message)
+
+
+def _may_wait(event: Event) -> bool:
+    """Plain statuses with a sequence may share a record; the others have their own place."""
+    return (
+        isinstance(event.data, WorkerStatus)
+        and not event.data.complete
+        and event.data.rooms is None
+        and event.sequence is not None
+    )
+
+
+def _waits_already(writer: Writer, event: Event) -> bool:
+    """A copy of this status stands among those that wait, so the view does not know it yet."""
+    if event.sequence is None or not writer.waiting_statuses:
+        return False
+    key = (event.server_id, event.incarnation, event.sequence)
+    return any(
+        (status["server_id"], status["incarnation"], status["sequence"]) == key
+        for _, status in writer.waiting_statuses
+    )

@@ -1,0 +1,129 @@
+"""A reading request: answered at a committed offset, never journaled.
+
+What the view answers (lookup, view, rooms) is read in the writer's order and sent after the batch
+that it saw is durable. What the journal answers (decisions, history, explain, an older view) is
+read from the store beside the writer, so that a long read delays nobody.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ladle.core import queries
+from ladle.core.view import View
+from ladle.journal.store import Store, StoreError
+from ladle.placement import journal_answers
+from ladle.placement.batch import Arrival
+from ladle.placement.refusals import operation_label, refuse_address, refuse_request
+from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
+from ladle.placement.writer import Writer
+from ladle_contracts.envelope import ContractViolation, Request, decode_request
+from ladle_contracts.link import Link
+from ladle_contracts.requests import READS
+from ladle_contracts.violation import Reason
+
+log = logging.getLogger("ladle.queries")
+
+AT_ONCE_MAX = 8
+"""Reads of the journal at once: each holds up to a page of records in memory."""
+
+Answer = dict[str, Any]
+
+
+def from_view(view: View, request: Request, now_ms: int) -> Answer | None:
+    """The answer that the view alone gives; None where the journal must be asked."""
+    body = request.body.model_dump(mode="json")
+    if request.operation == "lookup":
+        return queries.lookup(view, body["room_id"])
+    if request.operation == "rooms":
+        return queries.rooms(
+            view,
+            server_id=body["server_id"],
+            state=body["state"],
+            after=body["after"],
+            limit=body["limit"],
+        )
+    at_offset = body.get("at_offset")
+    if request.operation == "view" and (at_offset is None or at_offset == view.offset):
+        return queries.fleet_view(view, now_ms, region=body["region"], server_id=body["server_id"])
+    return None
+
+
+async def from_journal(store: Store, request: Request) -> Answer:
+    """The answer that takes records; raises StoreError."""
+    body = request.body.model_dump(mode="json")
+    readers: dict[str, Callable[[], Awaitable[Answer]]] = {
+        "decisions": lambda: journal_answers.decisions(store, body),
+        "history": lambda: journal_answers.history(store, body),
+        "explain": lambda: journal_answers.explain(store, body),
+        "view": lambda: journal_answers.fleet_view_at(store, body),
+    }
+    return await readers[request.operation]()
+
+
+class OnQuery:
+    """The handler of the queries queue while this process writes."""
+
+    def __init__(self, store: Store, link: Link) -> None:
+        self._store = store
+        self._link = link
+        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, arrival: Arrival, writer: Writer) -> None:
+        message = arrival.message
+        if not may_answer(message.reply_to):
+            refuse_address(arrival, writer)
+            return
+        try:
+            request = decode_request(message)
+            if request.operation not in READS:
+                raise ContractViolation(
+                    Reason.UNKNOWN_OPERATION, f"{request.operation} is not a reading operation"
+                )
+        except ContractViolation as violation:
+            refuse_request(arrival, writer, violation)
+            return
+        offset = writer.scribe.head.offset
+        min_offset = getattr(request.body, "min_offset", 0)
+        if min_offset > offset:
+            answer: Answer | None = behind(offset, min_offset)
+        else:
+            answer = from_view(writer.view, request, writer.timekeeper.now_ms())
+        if answer is not None:
+            writer.answer(arrival, answer, operation=request.operation, offset=offset)
+            return
+        writer.batch.after.append(lambda: self._spawn(arrival, request, writer))
+
+    def _spawn(self, arrival: Arrival, request: Request, writer: Writer) -> None:
+        task = asyncio.get_running_loop().create_task(self._read(arrival, request, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, arrival: Arrival, request: Request, writer: Writer) -> None:
+        async with self._slots:
+            offset = writer.committed.offset
+            try:
+                answer = await from_journal(self._store, request)
+            except StoreError as error:
+                log.warning("a read of the journal failed: %s", error)
+                answer = error_answer(
+                    "unavailable", "the journal cannot be read now", retryable=True
+                )
+        body = wire_reply(answer, term=writer.lease.term, offset=offset)
+        self._link.send([reply_to(arrival.message, body)])
+        self._link.ack([arrival.message])
+        code = answer["error"]["code"] if answer["status"] == "error" else "ok"
+        writer.metrics.requests.labels(operation_label(arrival.message), code).inc()
+
+
+def behind(offset: int, min_offset: int) -> Answer:
+    """The refusal of a reader who has seen more of the journal than this process."""
+    return error_answer(
+        "unavailable",
+        f"this process is at offset {offset}, behind min_offset {min_offset}",
+        retryable=True,
+        retry_after_ms=200,
+        details={"offset": offset},
+    )

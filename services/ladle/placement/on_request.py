@@ -1,0 +1,81 @@
+"""A writing request: refused with a code, recalled if it was answered before, or decided."""
+
+import hashlib
+import time
+import uuid
+
+from ladle.core.received import recorded_request
+from ladle.core.record import Kind
+from ladle.placement.batch import Arrival, Recalled
+from ladle.placement.identity import Identities
+from ladle.placement.refusals import refuse_address, refuse_request
+from ladle.placement.replies import error_answer, may_answer
+from ladle.placement.writer import Writer
+from ladle_contracts.envelope import ContractViolation, Request, decode_request
+
+
+class OnRequest:
+    """The handler of the requests queue."""
+
+    def __init__(self, identities: Identities) -> None:
+        self._identities = identities
+
+    def __call__(self, arrival: Arrival, writer: Writer) -> None:
+        message = arrival.message
+        if not may_answer(message.reply_to):
+            refuse_address(arrival, writer)
+            return
+        try:
+            request = decode_request(message)
+        except ContractViolation as violation:
+            refuse_request(arrival, writer, violation)
+            return
+        user = self._identities.speaker(request.user, request.on_behalf_of)
+        known = recorded_request(writer.view, user, request.operation, request.request_id)
+        if known is not None and known.digest == request.digest:
+            writer.batch.recalled.append(Recalled(message, known.offset, request.operation))
+            return
+        if known is not None:
+            self._conflict(arrival, request, writer)
+            return
+        self._decide(arrival, request, user, writer)
+
+    def _decide(self, arrival: Arrival, request: Request, user: str, writer: Writer) -> None:
+        body = request.body.model_dump(mode="json")
+        inputs: dict[str, object] = {}
+        if request.operation == "allocate" and body.get("room_id") is None:
+            inputs["room_id"] = f"room-{uuid.uuid4().hex}"
+        started = time.perf_counter()
+        entry, outcome = writer.record(
+            Kind.REQUEST,
+            origin={"user": user, "request_id": request.request_id},
+            inputs=inputs,
+            payload={
+                "operation": request.operation,
+                "request_id": request.request_id,
+                "digest": request.digest,
+                "body": body,
+            },
+        )
+        writer.metrics.decision_seconds.observe(time.perf_counter() - started)
+        reply = outcome["reply"]
+        decision = outcome.get("decision")
+        if decision:
+            result = reply.get("outcome") or reply["error"]["code"]
+            policy = decision.get("policy") or "none"
+            writer.metrics.decisions.labels(result, policy).inc()
+        writer.answer(arrival, reply, operation=request.operation, offset=entry.offset)
+
+    def _conflict(self, arrival: Arrival, request: Request, writer: Writer) -> None:
+        detail = (
+            f"request_id {request.request_id!r} was used for another {request.operation} "
+            "body in the last ten minutes; use a new id for a new request"
+        )
+        digest = hashlib.sha256(arrival.message.body).hexdigest()
+        writer.reject(arrival.message, "conflict", detail, digest)
+        writer.answer(
+            arrival,
+            error_answer("conflict", detail),
+            operation=request.operation,
+            offset=writer.scribe.head.offset,
+        )

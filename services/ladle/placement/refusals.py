@@ -1,0 +1,65 @@
+"""How bad input is refused: an answer with a code, or a dead letter with a reason."""
+
+import hashlib
+
+from ladle.placement.batch import Arrival
+from ladle.placement.replies import error_answer
+from ladle.placement.writer import Writer, printable
+from ladle_contracts.envelope import ContractViolation, error_code_of
+from ladle_contracts.link import Message
+from ladle_contracts.requests import OPERATIONS
+from ladle_contracts.violation import Reason
+
+
+def refuse_request(arrival: Arrival, writer: Writer, violation: ContractViolation) -> None:
+    """Answer bad input with its code and the field; the journal keeps that it was refused."""
+    message = arrival.message
+    digest = hashlib.sha256(message.body).hexdigest()
+    writer.reject(message, violation.reason, violation.detail, digest)
+    writer.answer(
+        arrival,
+        error_for(violation),
+        operation=operation_label(message),
+        offset=writer.scribe.head.offset,
+    )
+
+
+def error_for(violation: ContractViolation) -> dict[str, object]:
+    """The error reply for input that breaks the contract."""
+    details = {"reason": violation.reason}
+    if violation.field:
+        details["field"] = printable(violation.field)
+    return error_answer(error_code_of(violation), printable(violation.detail), details=details)
+
+
+def refuse_address(arrival: Arrival, writer: Writer) -> None:
+    """A request that cannot be answered: to the dead letters, nothing is done."""
+    message: Message = arrival.message
+    reason = "reply-not-allowed" if message.reply_to else "no-reply-to"
+    detail = (
+        f"reply_to {printable(message.reply_to or '')!r}: replies go to "
+        "amq.rabbitmq.reply-to.* and to queues named reply.*"
+    )
+    writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
+    writer.dead_letter(message, reason, detail)
+    writer.metrics.replies_refused.inc()
+    writer.metrics.requests.labels(operation_label(message), reason).inc()
+
+
+def operation_label(message: Message) -> str:
+    """A metric label that callers cannot grow: the operation if there is one of that name."""
+    return message.routing_key if message.routing_key in OPERATIONS else "unknown"
+
+
+def refuse_event(
+    message: Message, writer: Writer, reason: str, detail: str, server_id: str | None
+) -> None:
+    """To the dead letters with the reason; an unknown type of a known server is only counted."""
+    if reason == Reason.UNKNOWN_TYPE and server_id in writer.view.servers:
+        writer.batch.acks.append(message)
+        writer.metrics.events.labels("unknown", "ignored").inc()
+        return
+    digest = hashlib.sha256(message.body).hexdigest()
+    writer.reject(message, reason, detail, digest)
+    writer.dead_letter(message, reason, detail)
+    writer.metrics.events.labels("refused", "dead").inc()

@@ -1,0 +1,222 @@
+"""The placement service's life: standby, writer for a term, standby again or a clean end."""
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from ladle.broker.declare import declare
+from ladle.journal.lease import LeaseKeeper
+from ladle.journal.store import LeaseLost, Store, StoreBroken
+from ladle.placement.health import HealthApp, HealthServer
+from ladle.placement.metrics import Metrics
+from ladle.placement.settings import PlacementSettings
+from ladle.placement.term import Term
+from ladle.placement.view_metrics import ViewCollector
+from ladle_contracts.clock import Clock
+from ladle_contracts.link import Link, LinkDown, LinkState
+from ladle_contracts.topology import Topology
+
+log = logging.getLogger("ladle.placement")
+
+CONNECT_PAUSE_MS = 1_000
+
+
+class PlacementService:
+    """One placement process. `run` returns after `stop` is set and everything is handed back."""
+
+    def __init__(
+        self,
+        settings: PlacementSettings,
+        *,
+        store: Store,
+        make_link: Callable[[], Link],
+        clock: Clock,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.settings = settings
+        self.topology = Topology(settings.cell, quorum_requests=settings.requests_quorum)
+        self.metrics = metrics or Metrics()
+        self.holder = settings.holder or default_holder()
+        self.http: HealthServer | None = None
+        self.term: Term | None = None
+        self._store = store
+        self._make_link = make_link
+        self._clock = clock
+        self._link: Link | None = None
+        self._down_since_ms: int | None = None
+        self.metrics.register(ViewCollector(lambda: self.term.writer.view if self.term else None))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`. Raises StoreBroken, SchemaTooNew: what restarting may not mend."""
+        await self._start_http()
+        await self._store.open()
+        try:
+            while not stop.is_set():
+                await self._connect(stop)
+                if stop.is_set():
+                    break
+                keeper = LeaseKeeper(
+                    self._store,
+                    holder=self.holder,
+                    lease_ms=self.settings.lease_ms,
+                    clock=self._clock,
+                )
+                try:
+                    await self._serve_a_term(keeper, stop)
+                except LeaseLost as error:
+                    log.warning("stood down: %s", error)
+                finally:
+                    await self._disconnect()
+        finally:
+            await self._store.close()
+            if self.http is not None:
+                await self.http.stop()
+            log.info("stopped")
+
+    def readiness(self) -> dict[str, Any]:
+        """For /readyz: ready as a writer that has caught up, or as a standby with a broker."""
+        broker = self._link is not None and self._link.is_up
+        state: dict[str, Any] = {"broker": broker, "holder": self.holder}
+        if self.term is None:
+            return {**state, "role": "standby", "ready": broker}
+        return {
+            **state,
+            "role": "writer",
+            "term": self.term.lease.term,
+            "offset": self.term.writer.committed.offset,
+            "caught_up": self.term.caught_up,
+            "ready": broker and self.term.caught_up,
+        }
+
+    async def _start_http(self) -> None:
+        if self.settings.http:
+            self.http = HealthServer(
+                HealthApp(self.metrics, self.readiness),
+                host=self.settings.http_host,
+                port=self.settings.http_port,
+            )
+            await self.http.start()
+
+    async def _connect(self, stop: asyncio.Event) -> None:
+        """Declare and connect; waits for a broker that is not there yet, and says so once."""
+        said = False
+        while not stop.is_set():
+            link = self._make_link()
+            try:
+                await declare(
+                    self.settings.amqp_url, self.topology, ssl=self.settings.ssl_context()
+                )
+                await link.open()
+            except (LinkDown, OSError) as error:
+                await link.close()
+                if not said:
+                    log.warning("no broker yet, trying on: %s", error)
+                    said = True
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), CONNECT_PAUSE_MS / 1000)
+                continue
+            link.watch(self._on_link_state)
+            self._link, self._down_since_ms = link, None
+            return
+
+    async def _disconnect(self) -> None:
+        if self._link is not None:
+            await self._link.close()
+            self._link = None
+
+    def _on_link_state(self, state: LinkState, reason: str) -> None:
+        log.log(
+            logging.INFO if state in (LinkState.UP, LinkState.UNBLOCKED) else logging.WARNING,
+            "broker %s",
+            state,
+            extra={"reason": reason},
+        )
+        if state is LinkState.DOWN:
+            self._down_since_ms = self._clock.monotonic_ms()
+        elif state is LinkState.UP:
+            self._down_since_ms = None
+            if self.term is not None:
+                self.term.on_bus_up()
+
+    async def _serve_a_term(self, keeper: LeaseKeeper, stop: asyncio.Event) -> None:
+        """Wait for the lease, write while it lasts, give it up at the end."""
+        lease = await self._acquire(keeper, stop)
+        if lease is None or self._link is None:
+            return
+        term = Term(
+            settings=self.settings,
+            topology=self.topology,
+            store=self._store,
+            link=self._link,
+            clock=self._clock,
+            metrics=self.metrics,
+            lease=lease,
+            holder=self.holder,
+        )
+        beating = asyncio.create_task(keeper.run(lease))
+        try:
+            await term.start()
+            self.term = term
+            self._say_active(1, lease.term)
+            await self._until_over(term, beating, stop)
+        except StoreBroken:
+            log.exception("the journal cannot be written; not retrying")
+            raise
+        finally:
+            self.term = None
+            self._say_active(0, lease.term)
+            await term.end(clean=stop.is_set(), grace_ms=self.settings.stop_grace_ms)
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            await keeper.give_up(lease)
+
+    async def _acquire(self, keeper: LeaseKeeper, stop: asyncio.Event) -> Any:
+        waiting = asyncio.create_task(keeper.acquire())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            return await waiting if waiting.done() else None
+        finally:
+            for task in (waiting, stopping):
+                task.cancel()
+            await asyncio.gather(waiting, stopping, return_exceptions=True)
+
+    async def _until_over(
+        self, term: Term, beating: "asyncio.Task[None]", stop: asyncio.Event
+    ) -> None:
+        """Until a stop, a lost lease, a failed commit, or a broker that stays away."""
+        stopping = asyncio.create_task(stop.wait())
+        broker = asyncio.create_task(self._broker_gone())
+        watched: list[asyncio.Future[Any]] = [stopping, broker, beating, term.over]
+        try:
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            for future in (term.over, beating, broker):
+                if future.done():
+                    await future
+        finally:
+            for task in (stopping, broker):
+                task.cancel()
+            await asyncio.gather(stopping, broker, return_exceptions=True)
+
+    async def _broker_gone(self) -> None:
+        """A writer whom nobody can reach blocks those who can be reached."""
+        bound_ms = 2 * self.settings.lease_ms
+        while True:
+            await self._clock.sleep(self.settings.lease_ms // 3)
+            since = self._down_since_ms
+            if since is not None and self._clock.monotonic_ms() - since >= bound_ms:
+                raise LeaseLost(f"no broker for {bound_ms} ms; giving the lease up")
+
+    def _say_active(self, active: int, term: int) -> None:
+        self.metrics.writer_active.set(active)
+        self.metrics.writer_term.set(term)
+
+
+def default_holder() -> str:
+    """A name for the lease row that no other process has and that a person can place."""
+    return f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,90 @@
+"""The service's settings: `LADLE_*` variables, bounded, each with its reason."""
+
+from typing import Literal
+
+from ladle_contracts.settings import ClientSettings
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+
+class PlacementSettings(ClientSettings):
+    """Everything `ladle placement` reads from its environment."""
+
+    model_config = SettingsConfigDict(env_prefix="LADLE_", extra="ignore")
+
+    database_url: str = Field(
+        "sqlite+aiosqlite:///ladle.db",
+        description="Journal and view: sqlite+aiosqlite:///PATH or postgresql+asyncpg://...",
+    )
+    holder: str = Field(
+        "",
+        max_length=128,
+        description="This process's name in the lease; host, process id and a random part if empty",
+    )
+    link: Literal["fast", "plain"] = Field(
+        "fast", description="How messages move: the fast link, or FastStream message by message"
+    )
+    lease_ms: int = Field(
+        3_000, ge=500, le=60_000, description="An unchanged lease row is free after this long"
+    )
+    inbox_prefetch: int = Field(
+        1_000, ge=1, le=10_000, description="Events in flight; must cover a second of statuses"
+    )
+    requests_prefetch: int = Field(
+        500, ge=1, le=10_000, description="Requests in flight: bounds the memory of a burst"
+    )
+    queries_prefetch: int = Field(200, ge=1, le=10_000, description="Reads in flight")
+    batch_records_max: int = Field(
+        512, ge=1, le=10_000, description="Records in one transaction: bounds the commit's time"
+    )
+    statuses_wait_ms: int = Field(
+        1_000, ge=0, le=1_000, description="Plain statuses wait this long to share one record"
+    )
+    statuses_max: int = Field(
+        500, ge=1, le=5_000, description="Plain statuses in one record; it must stay readable"
+    )
+    stop_grace_ms: int = Field(
+        10_000, ge=0, le=120_000, description="On SIGTERM: how long batch and outbox may take"
+    )
+    http_host: str = Field("127.0.0.1", description="Where /livez, /readyz and /metrics listen")
+    http_port: int = Field(
+        9464, ge=0, le=65_535, description="Port of the same; 0 takes a free one"
+    )
+    http: bool = Field(True, description="Serve /livez, /readyz, /metrics and the AsyncAPI page")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="JSON lines on standard error"
+    )
+    require_user_id: bool = Field(
+        False,
+        description="Refuse messages whose broker-checked user does not own the server they name",
+    )
+    proxy_users: str = Field(
+        "", description="Users who speak for others (`onbehalfof`), separated by commas"
+    )
+    server_users: str = Field(
+        "",
+        description="user=server_id pairs, separated by commas, where the names differ",
+    )
+    policy: Literal["least-loaded", "pack", "two-choice", "region-first"] = Field(
+        "least-loaded", description="Which of the workers that fit is chosen"
+    )
+    hold_ms: int = Field(
+        30_000, ge=1_000, le=600_000, description="How long an answered room is kept unconfirmed"
+    )
+    settle_ms: int = Field(
+        120_000, ge=0, le=3_600_000, description="A reservation fades to what is seen in this time"
+    )
+    cpu_permille_max: int = Field(
+        850, ge=1, le=1_000, description="Nothing new on a worker at or above this CPU"
+    )
+    bus_out_ms: int = Field(
+        600_000, ge=0, le=3_600_000, description="How long a silent majority means a broken bus"
+    )
+    room_age_ms_max: int = Field(
+        43_200_000,
+        ge=60_000,
+        description="A room ends at this age where its server sends no complete statuses",
+    )
+    requests_quorum: bool = Field(
+        False, description="Make placement.requests a quorum queue (clusters)"
+    )

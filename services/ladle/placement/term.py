@@ -1,0 +1,232 @@
+"""One term of the lease: load the view, write, hand over."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from ladle import __version__
+from ladle.broker.declare import declare_command_queues
+from ladle.core.limits import NAMES as LIMIT_NAMES
+from ladle.core.record import Kind
+from ladle.core.view import View
+from ladle.journal.store import Lease, Store
+from ladle.placement.aftermath import AfterCommit
+from ladle.placement.batch import Committed
+from ladle.placement.identity import Identities
+from ladle.placement.metrics import Metrics
+from ladle.placement.on_event import MARKER_HEADER, OnEvent
+from ladle.placement.on_query import OnQuery
+from ladle.placement.on_request import OnRequest
+from ladle.placement.outbox import Outbox
+from ladle.placement.outgoing import encode_outbound
+from ladle.placement.settings import PlacementSettings
+from ladle.placement.writer import Writer, WriterLimits
+from ladle_contracts.clock import Clock
+from ladle_contracts.link import Consumer, Link, LinkError, Outgoing
+from ladle_contracts.topology import Topology
+
+log = logging.getLogger("ladle.placement")
+
+MARKER_PAUSE_MS = 1_000
+
+
+class Term:
+    """What one writer holds between taking the lease and giving it up."""
+
+    def __init__(
+        self,
+        *,
+        settings: PlacementSettings,
+        topology: Topology,
+        store: Store,
+        link: Link,
+        clock: Clock,
+        metrics: Metrics,
+        lease: Lease,
+        holder: str,
+    ) -> None:
+        self.lease = lease
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._settings = settings
+        self._topology = topology
+        self._store = store
+        self._link = link
+        self._clock = clock
+        self._metrics = metrics
+        self._holder = holder
+        self._consumers: list[Consumer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        identities = Identities.parse(
+            required=settings.require_user_id,
+            proxy_users=settings.proxy_users,
+            server_users=settings.server_users,
+        )
+        self._on_event = OnEvent(identities)
+        self._on_request = OnRequest(identities)
+        self._on_query = OnQuery(store, link)
+        self.writer: Writer
+        self._after: AfterCommit
+        self._outbox: Outbox
+
+    @property
+    def caught_up(self) -> bool:
+        """Has the marker come back since the writer or its connection came up?"""
+        return self._on_event.marker is None
+
+    async def start(self) -> None:
+        """Load the view, say in the journal that this writer is active, consume."""
+        snapshot = await self._store.load()
+        head = snapshot.head
+        view = View.load(snapshot.tables, offset=head.offset, recorded_at_ms=head.recorded_at_ms)
+        self._outbox = Outbox(
+            store=self._store,
+            link=self._link,
+            lease=self.lease,
+            cursor=snapshot.outbox,
+            head_offset=head.offset,
+            encode=self._encode,
+            declare_queue=self._declare_queue,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        self._after = AfterCommit(
+            store=self._store,
+            link=self._link,
+            clock=self._clock,
+            topology=self._topology,
+            metrics=self._metrics,
+            outbox=self._outbox,
+        )
+        self.writer = Writer(
+            view=view,
+            head=head,
+            lease=self.lease,
+            store=self._store,
+            link=self._link,
+            clock=self._clock,
+            metrics=self._metrics,
+            aftermath=self._after,
+            limits=WriterLimits(
+                self._settings.batch_records_max,
+                self._settings.statuses_wait_ms,
+                self._settings.statuses_max,
+            ),
+        )
+        self._declare_a_start()
+        await self.writer.drain()
+        self._spawn(self.writer.run_timers())
+        self._spawn(self._outbox.run())
+        self._spawn(self._watch_writer())
+        self._set_marker()
+        await self._consume()
+        log.info(
+            "writing",
+            extra={"term": self.lease.term, "offset": head.offset, "holder": self._holder},
+        )
+
+    def _declare_a_start(self) -> None:
+        """Who writes from here on, and under which limits: inputs like any other."""
+        writer = self.writer
+        writer.record(
+            Kind.WRITER_ACTIVE,
+            origin={},
+            inputs={},
+            payload={"holder": self._holder, "version": __version__},
+        )
+        wanted = {
+            name: value
+            for name, value in self._settings.model_dump().items()
+            if name in LIMIT_NAMES
+        }
+        differing = {
+            name: value
+            for name, value in wanted.items()
+            if getattr(writer.view.limits, name) != value
+        }
+        if differing:
+            writer.record(Kind.SETTINGS, origin={}, inputs={}, payload=differing)
+
+    async def _consume(self) -> None:
+        settings, topology, writer = self._settings, self._topology, self.writer
+        for queue, handler, prefetch in (
+            (topology.inbox, self._on_event, settings.inbox_prefetch),
+            (topology.requests, self._on_request, settings.requests_prefetch),
+            (topology.queries, self._on_query, settings.queries_prefetch),
+        ):
+            self._consumers.append(
+                await self._link.consume(queue, writer.receiver(handler), prefetch=prefetch)
+            )
+
+    def on_bus_up(self) -> None:
+        """The connection is back: silence meant nothing while it was away."""
+        self.writer.note(Kind.BUS_UP, {})
+        self._set_marker()
+
+    def _set_marker(self) -> None:
+        self._on_event.marker = uuid.uuid4().hex
+        self._spawn(self._publish_marker(self._on_event.marker))
+
+    async def _publish_marker(self, marker: str) -> None:
+        """Put the marker behind everything that waits in the inbox; again until it is back."""
+        while self._on_event.marker == marker:
+            message = Outgoing(
+                exchange="",
+                routing_key=self._topology.inbox,
+                body=b"{}",
+                headers={MARKER_HEADER: marker},
+                persistent=True,
+                mandatory=True,
+            )
+            try:
+                await self._link.publish(message)
+            except LinkError as error:
+                log.debug("the marker was not taken: %s", error)
+                await self._clock.sleep(MARKER_PAUSE_MS)
+            else:
+                return
+
+    def _encode(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> Outgoing:
+        return encode_outbound(item, index, outbound, self._topology.cell)
+
+    async def _declare_queue(self, server_id: str) -> None:
+        await declare_command_queues(self._settings.amqp_url, self._topology, [server_id])
+
+    async def _watch_writer(self) -> None:
+        await self.writer.failed
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.remove(task)
+        if task.cancelled() or self.over.done():
+            return
+        if error := task.exception():
+            self.over.set_exception(error)
+
+    async def end(self, *, clean: bool, grace_ms: int) -> None:
+        """Stop deliveries; after a clean stop finish the batch, answer, ack, empty the outbox."""
+        for consumer in self._consumers:
+            try:
+                await consumer.cancel()
+            except LinkError as error:
+                log.debug("a consumer was gone already: %s", error)
+        if clean and not self.over.done() and hasattr(self, "writer"):
+            try:
+                async with asyncio.timeout(grace_ms / 1000):
+                    await self.writer.drain()
+                    await self._after.settle(grace_ms / 1000)
+                    await self._outbox.idle.wait()
+            except TimeoutError:
+                log.warning("stopped before the outbox was empty; the next writer goes on with it")
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "_after"):
+            await self._after.settle(0)
+        if self.over.done() and not self.over.cancelled():
+            self.over.exception()
