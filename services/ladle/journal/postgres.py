@@ -212,7 +212,9 @@ async def _fence(connection: asyncpg.Connection, mine: Lease) -> int:
 
 def _append(mine: Lease, batch: Batch, rows: BatchRows) -> tuple[str, list[Any]]:
     """The batch's statement and its parameters; rows become one array a column."""
-    given: list[Any] = [*_mine(mine), batch.records[0].prev_hash, *zip(*rows.journal, strict=True)]
+    first = batch.records[0]
+    given: list[Any] = [*_mine(mine), first.offset, first.prev_hash]
+    given.extend(zip(*rows.journal, strict=True))
     tables = []
     for changed in rows.view:
         tables.append((changed.table, bool(changed.puts), bool(changed.drops)))

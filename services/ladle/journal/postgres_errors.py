@@ -41,9 +41,11 @@ def translate(error: BaseException) -> StoreError | None:
         state = error.sqlstate or ""
         found = _MEANING.get(state) or _MEANING.get(state[:2]) or StoreError
         return found(f"PostgreSQL: {error} ({state})")
+    if isinstance(error, asyncpg.InterfaceError) and "closed" not in str(error):
+        return StoreError(f"PostgreSQL: {error}")  # a mistake in the program
     # The others that asyncpg raises: closed while in use, a broken protocol, a stale cache. A new
     # connection helps against all of them.
-    ours = asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError | EOFError
-    if isinstance(error, ours):
+    lost = asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError | EOFError
+    if isinstance(error, lost):
         return ConnectionLost(f"no connection to PostgreSQL: {error or type(error).__name__}")
     return None

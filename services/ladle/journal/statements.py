@@ -132,14 +132,18 @@ def postgres_append(tables: tuple[tuple[str, bool, bool], ...], with_outbox: boo
     """The whole batch as one statement, so as one transaction in one round trip.
 
     tables: (name, rows to put?, keys to drop?) in order. Parameters: term, holder, schema
-    version, hash of the head that the batch follows; one array a column of the journal; per
+    version, the first record's offset and prev_hash; one array a column of the journal; per
     table one array a column, then one array a key column; offset and index of the outbox.
     Gives 1 where the fence held and everything was done, 0 where nothing was.
     """
     given = _Parameters()
     mine = fence([given.one("bigint"), given.one("text"), given.one("bigint")])
-    head = 'SELECT "hash" FROM "journal" ORDER BY "offset" DESC LIMIT 1'
-    follows = f"coalesce(({head}), '{FIRST_PREV_HASH}') = {given.one('text')}"
+    first, before = given.one("bigint"), given.one("text")
+    follows = (
+        f'coalesce((SELECT "offset" + 1 = {first} AND "hash" = {before} '
+        f'FROM "journal" ORDER BY "offset" DESC LIMIT 1), '
+        f"{first} = 1 AND {before} = '{FIRST_PREV_HASH}')"
+    )
     # Every part reads `fence`, so none runs before the lease row is updated and thereby locked.
     parts = [f"fence AS ({mine} AND {follows} RETURNING 1)"]
     names = columns(JOURNAL)

@@ -111,9 +111,11 @@ class ServerRow(ViewRow, table=True):
     liveness: str = _text()
     administration: str = _text()
     operator_drain: int = _int()
+    operator_drain_reason: str | None = _text()
+    operator_drain_by_ms: int | None = _int()
     server_drain: int = _int()
-    drain_reason: str | None = _text()
-    drain_by_ms: int | None = _int()
+    server_drain_reason: str | None = _text()
+    server_drain_by_ms: int | None = _int()
     admin_sequence: int = _int()
     registered_sequence: int = _int()
     deregistered_sequence: int | None = _int()
@@ -144,6 +146,7 @@ class ServerRow(ViewRow, table=True):
     udp_port_max: int | None = _int()
     turn_ports: str = _text()
     description: str = _text()
+    claimed_offset: int = _int()
     conflicting_with: str | None = _text()
 
 
@@ -159,8 +162,10 @@ class WorkerRow(ViewRow, table=True):
     rooms: int = _int()
     cpu_permille: int = _int()
     memory_bytes: int = _int()
+    incarnation: int = _int()
     status_sequence: int = _int()
     status_offset: int = _int()
+    lists_rooms: int = _int()
 
 
 class RoomRow(ViewRow, table=True):
@@ -191,12 +196,14 @@ class RouterRow(ViewRow, table=True):
     active: int = _int()
     incarnation: int = _int()
     created_sequence: int = _int()
+    named_allocation_id: str | None = _text()
     seen: int = _int()
     peers_seen: int = _int()
     cost: int = _int()
     reserved: int = _int()
     reserved_offset: int = _int()
-    fading_from_ms: int | None = _int()
+    fade_step: int = _int()
+    fade_at_ms: int | None = _int()
 
 
 class StampRow(ViewRow, table=True):
