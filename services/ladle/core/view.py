@@ -5,11 +5,13 @@ the same view and goes on in the same way. And rows change through `put` and `dr
 sums, indexes and schedule follow, whatever the rule.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
 import orjson
+from sortedcontainers import SortedList
 
 from ladle.core.index import Index
 from ladle.core.limits import Limits, overridden
@@ -35,6 +37,7 @@ from ladle.core.rows import (
     values_of,
 )
 from ladle.core.schedule import Schedule
+from ladle.core.words import Liveness
 
 __all__ = [
     "TABLES",
@@ -92,6 +95,9 @@ class View:
         self.routers_on: dict[str, set[tuple[str, int]]] = {}  # server -> router keys; sort to walk
         self.closings_on: dict[str, set[str]] = {}  # server -> room ids; sort to walk
         self.stamps_of: dict[str, tuple[str, ...]] = {}  # room -> servers that stamp it, ascending
+        self.claims: dict[str, set[str]] = {}  # address that two may not share -> servers; sort
+        self.liveness: Counter[str] = Counter()  # how many servers are up, stale, lost
+        self.silent: SortedList = SortedList()  # (heard_at_ms, server_id) of those that are stale
         self.loads = Load()  # running sums of every worker
         self.index = Index()  # workers by region and headroom
         self._dirty: set[str] = set()  # servers that index.py has not looked at since they changed
@@ -114,6 +120,10 @@ class View:
         old = self.tables[name].pop(key)
         self._changes[name][key] = None
         _FOLLOW[name](self, key, old, None)
+
+    def changed_servers(self) -> list[str]:
+        """Servers that changed, or whose rooms did, since the view was settled; ascending."""
+        return sorted(self._dirty)
 
     def settle(self) -> None:
         """Bring the index up to date with the servers that changed; `apply` ends with it."""
@@ -176,7 +186,30 @@ def _server(view: View, key: str, old: Server | None, new: Server | None) -> Non
     view.schedule.set("silence", key, new.silence_due_ms if new else None)
     view.schedule.set("report", key, new.report_due_ms if new else None)
     view.schedule.set("forget", key, new.forget_at_ms if new else None)
+    if old is not None:
+        view.liveness[old.liveness] -= 1
+        if old.liveness == Liveness.STALE:
+            view.silent.remove((old.heard_at_ms, key))
+    if new is not None:
+        view.liveness[new.liveness] += 1
+        if new.liveness == Liveness.STALE:
+            view.silent.add((new.heard_at_ms, key))
+    before, after = claims_of(old), claims_of(new)
+    for claim in before - after:
+        _leave(view.claims, claim, key)
+    for claim in after - before:
+        view.claims.setdefault(claim, set()).add(key)
     view._dirty.add(key)
+
+
+def claims_of(server: Server | None) -> set[str]:
+    """What no two servers may share: the address of their UDP ports, each TURN port."""
+    if server is None:
+        return set()
+    claims = {f"turn {port}" for port in orjson.loads(server.turn_ports)}
+    if server.media_ip is not None and server.udp_port_min is not None:
+        claims.add(f"udp {server.media_ip}")
+    return claims
 
 
 def _worker(view: View, key: Pair, old: Worker | None, new: Worker | None) -> None:
@@ -206,8 +239,14 @@ def _stamp(view: View, key: Pair, old: Stamp | None, new: Stamp | None) -> None:
     if old is None or new is None:
         _member(view.stamps_of, key[0], key[1], new is not None)
     view.schedule.set("stamp", key, new.until_ms if new else None)
-    view.loads.account_ended(old, new)
-    view._dirty.add(key[1])
+    if (old is not None and old.seen) or (new is not None and new.seen):
+        view.loads.account_ended(_ended(old), _ended(new))
+        view._dirty.add(key[1])
+
+
+def _ended(stamp: Stamp | None) -> Stamp | None:
+    """Only what ended there with something seen counts in the sums; most stamps never do."""
+    return stamp if stamp is not None and stamp.seen else None
 
 
 def _closing(view: View, key: Pair, old: Closing | None, new: Closing | None) -> None:
