@@ -133,7 +133,8 @@ def choose(view: "View", wished: Wish, seed: str, operation: str = "allocate") -
 def fits(view: "View", router: "Router", cost: int) -> bool:
     """Whether the worker of a router can carry it with `cost` consumers reserved instead.
 
-    Where only servers can be chosen: whether the server can. O(workers of the server).
+    Where only servers can be chosen: whether the server can. A worker that died, or that was
+    never registered, carries nothing. O(workers of the server).
     """
     capacity, used = _if_reserved(view, router, cost)
     return used <= capacity
@@ -143,11 +144,12 @@ def _if_reserved(view: "View", router: "Router", cost: int) -> tuple[int, int]:
     """Capacity, and what would be used of it, with `cost` reserved for a router from now on."""
     server_id = router.server_id
     whole = not view.servers[server_id].places_workers or router.worker_id is None
-    names = view.workers_of.get(server_id, ()) if whole else (router.worker_id,)
-    workers = [view.workers[server_id, name] for name in names if name is not None]
+    workers = running_workers(view, server_id)
+    if not whole:
+        workers = [worker for worker in workers if worker.worker_id == router.worker_id]
     raised = changed(router, reserved=cost, reserved_offset=view.offset + 1)
     used = view.loads.used_if(router, raised, together=whole)
-    return sum(worker.capacity for worker in workers if worker.state == "running"), used
+    return together(workers)[0], used
 
 
 def _extend(view: "View", router: "Router", wished: Wish) -> Decision:
