@@ -45,7 +45,10 @@ class Deliveries:
 
         It never waits: aiormq starts it once for each delivery, and the order would go.
         """
-        message = message_of(delivered, self.queue, self.epoch)
+        self.take(message_of(delivered, self.queue, self.epoch))
+
+    def take(self, message: Message) -> None:
+        """Take one delivery of this life."""
         if not self._no_ack:
             self._unsettled[message.tag] = None
         if not self._arrived:

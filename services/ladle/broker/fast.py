@@ -1,0 +1,345 @@
+"""The fast link: FastStream and aio-pika around it, its own frames on the hot path.
+
+What is declared, consumed and reconnected is FastStream's and aio-pika's doing; deliveries, acks,
+publishes and confirms are read and written by the `Wire` under them, whole batches at a time. The
+price: FastStream's middlewares do not see these messages; their user counts and traces itself.
+Source: docs/adr/0010-fast-link.md.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections import defaultdict
+from collections.abc import Sequence
+
+import aio_pika
+from aio_pika import IncomingMessage, RobustConnection
+from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel
+from faststream.rabbit.subscriber.usecase import RabbitSubscriber
+
+from ladle_contracts.amqp_line import LOSSES
+from ladle_contracts.link import (
+    DIRECT_REPLY_TO,
+    LinkDown,
+    LinkState,
+    Message,
+    OnMessages,
+    OnState,
+    OutcomeUnknown,
+    Outgoing,
+    Refused,
+)
+
+from .lane import Lane, Sink
+from .subscribers import Subscribers, with_heartbeat
+from .wire import Tap, wired_connection
+
+log = logging.getLogger(__name__)
+
+CONFIRMED_CHANNEL = 1
+SENDING_CHANNEL = 2
+
+WAITING_BYTES_MAX = 64_000_000
+"""Above it nothing more is written: the broker does not read, and memory is not endless."""
+
+_CONFIRM_WAIT_S = 5.0
+
+
+class FastSubscription:
+    """A consumer of the fast link; `Consumer` of the Link interface."""
+
+    def __init__(self, link: "FastLink", queue: str, subscriber: RabbitSubscriber) -> None:
+        self._link = link
+        self._subscriber = subscriber
+        self.queue = queue
+
+    async def cancel(self) -> None:
+        await self._link._unsubscribe(self.queue, self._subscriber)
+
+
+class FastLink:
+    """`Link` for the placement service. Times in milliseconds but `heartbeat_s`, AMQP's own unit.
+
+    `url` is amqp:// or amqps://, `ssl_context` serves amqps. Two connections: one consumes, one
+    publishes, as an alarm of the broker blocks the connection that publishes.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "ladle",
+        ssl_context: ssl.SSLContext | None = None,
+        heartbeat_s: int = 10,
+        reconnect_interval_ms: int = 1_000,
+        connect_timeout_ms: int = 10_000,
+        confirm_timeout_ms: int = 30_000,
+    ) -> None:
+        self._url = with_heartbeat(url, heartbeat_s)
+        self._name = name
+        self._ssl_context = ssl_context
+        self._reconnect_interval_s = reconnect_interval_ms / 1000
+        self._connect_timeout_s = connect_timeout_ms / 1000
+        self._confirm_timeout_s = confirm_timeout_ms / 1000
+        self._watchers: list[OnState] = []
+        self._in = Tap(self._changed)
+        self._out = Tap(self._changed)
+        self._subscribers: Subscribers | None = None
+        self._publishing: RobustConnection | None = None
+        self._channels: list[AbstractRobustChannel] = []
+        self._consuming = False
+        self._publishes = False
+        self._listening = False
+        self._is_up = False
+        self._is_blocked = False
+        self._lock = asyncio.Lock()
+        self.dropped = 0
+        """Sent messages that were lost because the link was down or the broker did not read."""
+
+    @property
+    def user(self) -> str:
+        """The user of the connection, which is all that RabbitMQ accepts as `user_id`."""
+        return self._url.user or "guest"
+
+    @property
+    def is_up(self) -> bool:
+        """Both connections stand; what was consumed is consumed again."""
+        return self._is_up
+
+    def watch(self, on_state: OnState) -> None:
+        self._watchers.append(on_state)
+
+    def unwatch(self, on_state: OnState) -> None:
+        """Stop telling `on_state`; unknown watchers are ignored."""
+        if on_state in self._watchers:
+            self._watchers.remove(on_state)
+
+    async def open(self) -> None:
+        """Connect; a second call does nothing. Raises LinkDown where the broker is not there."""
+        async with self._lock:
+            if self._subscribers is not None:
+                return
+            try:
+                await self._open_publishing()
+                await self._open_consuming()
+            except BaseException:
+                await self._close_connections()
+                raise
+            self._changed("connected")
+
+    async def _open_publishing(self) -> None:
+        try:
+            connection = await aio_pika.connect_robust(
+                self._url,
+                timeout=self._connect_timeout_s,
+                ssl_context=self._ssl_context,
+                client_properties={"connection_name": f"{self._name} (publishing)"},
+                connection_class=wired_connection(self._out),
+                reconnect_interval=self._reconnect_interval_s,
+            )
+            self._publishing = connection
+            for number, confirms in ((CONFIRMED_CHANNEL, True), (SENDING_CHANNEL, False)):
+                channel = connection.channel(number, publisher_confirms=confirms)
+                await channel.initialize(self._connect_timeout_s)
+                self._channels.append(channel)
+        except LOSSES as error:
+            where = f"{self._url.host}:{self._url.port}"
+            raise LinkDown(f"cannot connect to {where}: {error}") from error
+
+    async def _open_consuming(self) -> None:
+        self._subscribers = Subscribers(
+            self._url,
+            name=f"{self._name} (consuming)",
+            ssl_context=self._ssl_context,
+            reconnect_interval_s=self._reconnect_interval_s,
+            connect_timeout_s=self._connect_timeout_s,
+            connection_class=wired_connection(self._in),
+        )
+        await self._subscribers.open()
+
+    async def close(self) -> None:
+        """Stop the consumers, wait a moment for confirms, close; what was written has arrived."""
+        async with self._lock:
+            lane = self._out.lane(CONFIRMED_CHANNEL)
+            outcomes = lane.confirms.outcomes() if lane and lane.confirms else []
+            if outcomes:
+                await asyncio.wait(outcomes, timeout=_CONFIRM_WAIT_S)
+            await self._close_connections()
+            self._changed("closed")
+
+    async def _close_connections(self) -> None:
+        subscribers, self._subscribers = self._subscribers, None
+        publishing, self._publishing = self._publishing, None
+        self._channels.clear()
+        self._listening = False
+        if subscribers is not None:
+            await subscribers.close()
+        if publishing is not None:
+            await _close(publishing)
+        self._in.sinks.clear()
+        self._out.sinks.clear()
+
+    # Receiving
+
+    async def consume(
+        self, queue: str, on_messages: OnMessages, *, prefetch: int, no_ack: bool = False
+    ) -> FastSubscription:
+        """Consume on a channel of its own, again after every reconnection.
+
+        Raises LinkDown where there is no connection, Refused where there is no such queue, no
+        right to it, or a consumer of it on this link.
+        """
+        if self._subscribers is None or self._in.wire is None:
+            raise LinkDown("there is no connection to the broker")
+        if queue in self._in.sinks:
+            raise Refused(f"this link consumes {queue} already")
+        self._in.sinks[queue] = Sink(queue, on_messages, no_ack)
+        try:
+            subscriber = await self._subscribers.subscribe(
+                queue, _not_tapped, prefetch=prefetch, no_ack=no_ack
+            )
+        except BaseException:
+            self._in.sinks.pop(queue, None)
+            raise
+        return FastSubscription(self, queue, subscriber)
+
+    async def _unsubscribe(self, queue: str, subscriber: RabbitSubscriber) -> None:
+        if self._subscribers is not None:
+            await self._subscribers.unsubscribe(subscriber)
+        self._in.sinks.pop(queue, None)
+
+    def ack(self, messages: Sequence[Message]) -> None:
+        self._settle(messages, None)
+
+    def nack(self, messages: Sequence[Message], *, requeue: bool) -> None:
+        self._settle(messages, requeue)
+
+    def _settle(self, messages: Sequence[Message], requeue: bool | None) -> None:
+        by_epoch: dict[int, list[int]] = defaultdict(list)
+        for message in messages:
+            by_epoch[message.epoch].append(message.tag)
+        for epoch, tags in by_epoch.items():
+            lane = self._in.lanes.get(epoch)
+            if lane is not None:
+                lane.settle(tags, requeue)
+
+    # Publishing
+
+    async def listen_for_replies(self, on_messages: OnMessages) -> None:
+        """Receive direct replies; a second call replaces nothing and is refused."""
+        if DIRECT_REPLY_TO in self._out.sinks:
+            raise Refused("this link already listens for replies")
+        if self._out.wire is None or not self._channels:
+            raise LinkDown("there is no connection to the broker")
+        self._out.sinks[DIRECT_REPLY_TO] = Sink(DIRECT_REPLY_TO, on_messages, no_ack=True)
+        try:
+            channel = self._channels[0]
+            queue = await channel.declare_queue(DIRECT_REPLY_TO, passive=True)
+            await queue.consume(_not_tapped_reply, no_ack=True)
+        except LOSSES as error:
+            self._out.sinks.pop(DIRECT_REPLY_TO, None)
+            raise LinkDown(f"cannot listen for replies: {error!r}") from error
+        self._listening = True
+
+    async def publish(self, message: Outgoing) -> None:
+        lane = self._publishing_lane(message)
+        confirms = lane.confirms
+        if confirms is None:
+            raise LinkDown("the connection is being set up")
+        try:
+            self._write(lane, message)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        outcome = confirms.begin(message, message.message_id)
+        try:
+            async with asyncio.timeout(self._confirm_timeout_s):
+                await outcome
+        except TimeoutError as late:
+            raise OutcomeUnknown(f"no confirm within {self._confirm_timeout_s:.0f} s") from late
+
+    def _publishing_lane(self, message: Outgoing) -> Lane:
+        """The channel for a confirmed publish. Raises LinkDown, Refused; nothing was sent."""
+        lane = self._out.lane(CONFIRMED_CHANNEL)
+        wire = self._out.wire
+        if lane is None or wire is None:
+            raise LinkDown("there is no connection to the broker")
+        if self._out.blocked:
+            raise LinkDown("the broker takes no messages: it is short of memory or disk")
+        if wire.waiting_bytes > WAITING_BYTES_MAX:
+            raise LinkDown("the broker does not read")
+        if message.reply_to == DIRECT_REPLY_TO:
+            if not self._listening:
+                raise Refused("nobody listens for direct replies: call listen_for_replies first")
+            if not self._out.is_consuming(DIRECT_REPLY_TO):
+                raise LinkDown("replies cannot be received yet")
+        return lane
+
+    def send(self, messages: Sequence[Outgoing]) -> None:
+        lane = self._out.lane(SENDING_CHANNEL)
+        wire = self._out.wire
+        for message in messages:
+            if lane is None or wire is None or wire.waiting_bytes > WAITING_BYTES_MAX:
+                self.dropped += 1
+                continue
+            try:
+                self._write(lane, message)
+            except ValueError as error:
+                self.dropped += 1
+                log.warning("a message to %.80s was not sent: %s", message.routing_key, error)
+
+    def _write(self, lane: Lane, message: Outgoing) -> None:
+        wire = self._out.wire
+        if wire is not None:
+            lane.publish(message, message.message_id, wire.frame_max)
+
+    # Up and down
+
+    def _changed(self, why: str) -> None:
+        """Two connections are one link: it changes state when their sum does.
+
+        A connection counts as up once all that it carries was set up; from then on only its own
+        end counts. A queue that is deleted, or a channel that the broker closes over one mistake,
+        comes back without the link being down; but a reply asked for on a lost channel will not
+        come, so that one counts.
+        """
+        self._consuming = self._in.wire is not None and (
+            self._consuming or all(self._in.is_consuming(queue) for queue in self._in.sinks)
+        )
+        self._publishes = self._out.wire is not None and (self._publishes or self._has_channels())
+        replies = not self._listening or self._out.is_consuming(DIRECT_REPLY_TO)
+        is_open = self._subscribers is not None
+        is_up = is_open and self._consuming and self._publishes and replies
+        if is_up != self._is_up:
+            self._is_up = is_up
+            self._tell(LinkState.UP if is_up else LinkState.DOWN, why)
+        if self._out.blocked != self._is_blocked:
+            self._is_blocked = self._out.blocked
+            self._tell(LinkState.BLOCKED if self._is_blocked else LinkState.UNBLOCKED, why)
+
+    def _has_channels(self) -> bool:
+        confirmed = self._out.lane(CONFIRMED_CHANNEL)
+        sending = self._out.lane(SENDING_CHANNEL)
+        return confirmed is not None and confirmed.confirms is not None and sending is not None
+
+    def _tell(self, state: LinkState, why: str) -> None:
+        for on_state in list(self._watchers):
+            try:
+                on_state(state, why)
+            except Exception:
+                log.exception("a watcher of the link failed")
+
+
+async def _not_tapped(message: IncomingMessage) -> None:
+    log.error("a delivery of %r passed the wire by", message.routing_key)
+
+
+async def _not_tapped_reply(message: AbstractIncomingMessage) -> None:
+    log.error("a reply to %r passed the wire by", message.correlation_id)
+
+
+async def _close(connection: RobustConnection) -> None:
+    try:
+        async with asyncio.timeout(_CONFIRM_WAIT_S):
+            await connection.close()
+    except LOSSES as error:
+        log.debug("closing the publishing connection: %r", error)

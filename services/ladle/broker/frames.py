@@ -1,0 +1,238 @@
+"""AMQP 0-9-1 frames, bytes there and back: the few that the fast link makes and reads itself.
+
+Pure functions. A frame is type (1 byte), channel (2), size (4), payload, 0xCE; a message travels as
+a method frame, a header frame with its size and properties, and as many body frames as it needs.
+Source: the AMQP 0-9-1 specification, sections 2.3 and 4.2, and RabbitMQ's errata for field tables.
+"""
+
+from collections.abc import Mapping
+from struct import Struct
+from typing import cast
+
+from pamqp import encode
+from pamqp.common import FieldTable
+from pamqp.decode import embedded_value
+
+from ladle_contracts.link import Message, Outgoing
+
+METHOD, HEADER, BODY = 1, 2, 3
+FRAME_END = 0xCE
+FRAME_EXTRA = 8
+"""Bytes of a frame that are not its payload."""
+
+FRAME_HEAD = Struct(">BHI")
+U16 = Struct(">H")
+U32 = Struct(">I")
+U64 = Struct(">Q")
+CONTENT_HEAD = Struct(">HHQ")
+
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+
+# Method ids: class in the upper half, method in the lower.
+CONNECTION_TUNE_OK = 10 << 16 | 31
+CONNECTION_OPEN_OK = 10 << 16 | 41
+CONNECTION_CLOSE = 10 << 16 | 50
+CONNECTION_BLOCKED = 10 << 16 | 60
+CONNECTION_UNBLOCKED = 10 << 16 | 61
+CHANNEL_OPEN_OK = 20 << 16 | 11
+CHANNEL_CLOSE = 20 << 16 | 40
+CHANNEL_CLOSE_OK = 20 << 16 | 41
+BASIC_CONSUME = 60 << 16 | 20
+BASIC_CANCEL = 60 << 16 | 30
+BASIC_CANCEL_OK = 60 << 16 | 31
+BASIC_PUBLISH = 60 << 16 | 40
+BASIC_RETURN = 60 << 16 | 50
+BASIC_DELIVER = 60 << 16 | 60
+BASIC_ACK = 60 << 16 | 80
+BASIC_NACK = 60 << 16 | 120
+CONFIRM_SELECT = 85 << 16 | 10
+
+_PUBLISH_HEAD = U32.pack(BASIC_PUBLISH) + b"\x00\x00"
+_ACK = Struct(">BHIIQBB")
+_PERSISTENT, _TRANSIENT = b"\x02", b"\x01"
+_BASIC = 60
+_SHORT_MAX = 255
+_LONG_STRING = ord("S")
+
+# Property flags, in the order in which the properties follow; the kind says how each is read.
+_SHORT, _TABLE, _OCTET, _TIMESTAMP = range(4)
+_PROPERTIES = (
+    (0x8000, "content_type", _SHORT),
+    (0x4000, "content_encoding", _SHORT),
+    (0x2000, "headers", _TABLE),
+    (0x1000, "delivery_mode", _OCTET),
+    (0x0800, "priority", _OCTET),
+    (0x0400, "correlation_id", _SHORT),
+    (0x0200, "reply_to", _SHORT),
+    (0x0100, "expiration", _SHORT),
+    (0x0080, "message_id", _SHORT),
+    (0x0040, "timestamp", _TIMESTAMP),
+    (0x0020, "type", _SHORT),
+    (0x0010, "user_id", _SHORT),
+    (0x0008, "app_id", _SHORT),
+    (0x0004, "cluster_id", _SHORT),
+)
+_Plan = tuple[tuple[str, int], ...]
+_plans: dict[int, _Plan] = {}
+_NO_HEADERS: Mapping[str, object] = {}
+
+
+def frame(kind: int, channel: int, payload: bytes) -> bytes:
+    """One frame."""
+    return FRAME_HEAD.pack(kind, channel, len(payload)) + payload + b"\xce"
+
+
+def short(text: str) -> bytes:
+    """A short string. Raises ValueError above 255 bytes."""
+    raw = text.encode()
+    if len(raw) > _SHORT_MAX:
+        raise ValueError(f"AMQP carries at most 255 bytes there: {text[:40]}...")
+    return bytes((len(raw),)) + raw
+
+
+def read_short(buffer: bytes, position: int) -> tuple[str, int]:
+    """A short string and where it ends; what is not UTF-8 in it is replaced, never raised."""
+    start = position + 1
+    end = start + buffer[position]
+    return buffer[start:end].decode("utf-8", "replace"), end
+
+
+def method_id(buffer: bytes, position: int) -> int:
+    """The class and method of a method frame whose payload starts there."""
+    return cast(int, U32.unpack_from(buffer, position)[0])
+
+
+def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
+    """Basic.Ack; with `multiple`, of every delivery up to the tag."""
+    return _ACK.pack(METHOD, channel, 13, BASIC_ACK, tag, multiple, FRAME_END)
+
+
+def nack(channel: int, tag: int, *, multiple: bool, requeue: bool) -> bytes:
+    """Basic.Nack: back into the queue, or to its dead-letter exchange."""
+    return _ACK.pack(METHOD, channel, 13, BASIC_NACK, tag, multiple | requeue << 1, FRAME_END)
+
+
+def publish(channel: int, message: Outgoing, message_id: str | None, frame_max: int) -> bytes:
+    """All frames of one message. Raises ValueError for strings that AMQP cannot carry."""
+    body, room = message.body, frame_max - FRAME_EXTRA
+    target = short(message.exchange) + short(message.routing_key)
+    flag = b"\x01" if message.mandatory else b"\x00"
+    head = CONTENT_HEAD.pack(_BASIC, 0, len(body)) + _properties(message, message_id)
+    parts = [
+        frame(METHOD, channel, _PUBLISH_HEAD + target + flag),
+        frame(HEADER, channel, head),
+    ]
+    parts += [frame(BODY, channel, body[at : at + room]) for at in range(0, len(body), room)]
+    return b"".join(parts)
+
+
+def _properties(message: Outgoing, message_id: str | None) -> bytes:
+    """The property flags and the properties, in the order of the flags."""
+    flags, parts = 0x9000, [short(message.content_type)]
+    if message.headers:
+        flags |= 0x2000
+        parts.append(encode.field_table(cast(FieldTable, dict(message.headers))))
+    parts.append(_PERSISTENT if message.persistent else _TRANSIENT)
+    expiration = None if message.expiration_ms is None else str(message.expiration_ms)
+    for flag, text in (
+        (0x0400, message.correlation_id),
+        (0x0200, message.reply_to),
+        (0x0100, expiration),
+        (0x0080, message_id),
+        (0x0020, message.type),
+        (0x0010, message.user_id),
+    ):
+        if text is not None:
+            flags |= flag
+            parts.append(short(text))
+    return U16.pack(flags) + b"".join(parts)
+
+
+def body_size(buffer: bytes, position: int) -> int:
+    """How many bytes of body follow the header frame whose payload starts there."""
+    return cast(int, U64.unpack_from(buffer, position + 4)[0])
+
+
+def read_properties(buffer: bytes, position: int) -> dict[str, object]:
+    """The properties in the header frame whose payload starts there, those present only.
+
+    A table that cannot be read is left out: one odd message must not cost the connection.
+    """
+    (flags,) = U16.unpack_from(buffer, position + 12)
+    plan = _plans.get(flags) or _plan(flags)
+    at = position + 14
+    found: dict[str, object] = {}
+    for name, kind in plan:
+        if kind == _SHORT:
+            found[name], at = read_short(buffer, at)
+        elif kind == _TABLE:
+            (size,) = U32.unpack_from(buffer, at)
+            found[name] = read_table(buffer, at + 4, at + 4 + size)
+            at += 4 + size
+        else:
+            at += 1 if kind == _OCTET else 8
+    return found
+
+
+def _plan(flags: int) -> _Plan:
+    plan = tuple((name, kind) for flag, name, kind in _PROPERTIES if flags & flag)
+    return _plans.setdefault(flags, plan)
+
+
+def read_table(buffer: bytes, position: int, end: int) -> Mapping[str, object]:
+    """A field table between two positions; empty where it is malformed."""
+    table: dict[str, object] = {}
+    try:
+        while position < end:
+            name, position = read_short(buffer, position)
+            if buffer[position] == _LONG_STRING:
+                (size,) = U32.unpack_from(buffer, position + 1)
+                position += 5 + size
+                table[name] = _text(buffer[position - size : position])
+            else:
+                used, table[name] = embedded_value(buffer[position:end])
+                position += used
+    except (ValueError, IndexError, OverflowError, OSError):
+        return _NO_HEADERS
+    return table
+
+
+def _text(raw: bytes) -> str | bytes:
+    """A long string is text where it can be, as in pamqp."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def message_of(
+    properties: Mapping[str, object],
+    body: bytes,
+    *,
+    queue: str,
+    exchange: str,
+    routing_key: str,
+    redelivered: bool,
+    epoch: int,
+    tag: int,
+) -> Message:
+    """A delivery as the users of a Link see it."""
+    find = cast(Mapping[str, str], properties).get
+    expiration = find("expiration")
+    return Message(
+        body,
+        queue,
+        exchange,
+        routing_key,
+        cast(Mapping[str, object], properties.get("headers", _NO_HEADERS)),
+        find("content_type"),
+        find("type"),
+        find("message_id"),
+        find("correlation_id"),
+        find("reply_to"),
+        int(expiration) if expiration and expiration.isascii() and expiration.isdigit() else None,
+        find("user_id"),
+        redelivered,
+        epoch,
+        tag,
+    )
