@@ -95,7 +95,7 @@ class PostgresStore(JournalReads):
 
         async def append(connection: asyncpg.Connection) -> None:
             try:
-                fenced = await connection.fetchval(text, *given)
+                ((fenced,),) = await connection.fetch(text, *given)
             except asyncpg.UniqueViolationError as error:
                 # The offsets are taken: an append that was thought lost has come through after
                 # all, or somebody writes without a lease. The head tells which.
