@@ -53,6 +53,7 @@ class Subscribers:
             timeout=connect_timeout_s,
             reconnect_interval=reconnect_interval_s,
             graceful_timeout=_STOP_TIMEOUT_S,
+            apply_types=False,
             logger=None,
         )
         # FastStream has no argument for these; aio-pika's connect_robust takes them.
@@ -99,12 +100,10 @@ class Subscribers:
             ack_policy=AckPolicy.ACK_FIRST if no_ack else AckPolicy.MANUAL,
             no_reply=True,
             persistent=False,
+            # A body that is not what it says is for our own envelope to judge, not to be lost here.
+            decoder=_undecoded,
         )
-
-        async def handle(message: RabbitMessage) -> None:
-            await on_raw(message.raw_message)
-
-        subscriber(handle)
+        subscriber(on_raw)
         try:
             await subscriber.start()
         except AMQPChannelError as error:
@@ -122,3 +121,7 @@ class Subscribers:
         with suppress(*LOSSES):
             async with asyncio.timeout(_STOP_TIMEOUT_S * 2):
                 await subscriber.stop()
+
+
+async def _undecoded(message: RabbitMessage) -> IncomingMessage:
+    return message.raw_message
