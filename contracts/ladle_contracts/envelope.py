@@ -288,6 +288,7 @@ def encode_reply(
         exchange="",
         routing_key=reply_to,
         body=body,
+        type="reply",
         message_id=message_id,
         correlation_id=correlation_id,
     )
