@@ -9,7 +9,6 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from aio_pika import IncomingMessage, RobustConnection
 from aiormq.exceptions import AMQPChannelError
@@ -63,6 +62,7 @@ class Subscribers:
             client_properties={"connection_name": name},
         )
         self._channels: dict[str, Channel] = {}
+        self._running: set[RabbitSubscriber] = set()
         self.connection: RobustConnection | None = None
 
     async def open(self) -> None:
@@ -76,13 +76,14 @@ class Subscribers:
             ) from error
 
     async def close(self) -> None:
-        """Stop the subscribers and close the connection."""
-        self.connection = None
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S * 2):
-                await self._broker.stop()
-        except LOSSES as error:
-            log.debug("closing the consuming connection: %r", error)
+        """Stop the subscribers and close the connection, in whatever state it is."""
+        connection, self.connection = self.connection, None
+        for subscriber in list(self._running):
+            await self.unsubscribe(subscriber)
+        await _whatever_happens(self._broker.stop())
+        if connection is not None:
+            # FastStream leaves it open where a subscriber could not be stopped.
+            await _whatever_happens(connection.close())
 
     async def subscribe(
         self, queue: str, on_raw: OnRaw, *, prefetch: int, no_ack: bool
@@ -114,13 +115,25 @@ class Subscribers:
             if cancelled_by_a_loss():
                 raise LinkDown(f"connection lost while consuming {queue}") from error
             raise
+        self._running.add(subscriber)
         return subscriber
 
     async def unsubscribe(self, subscriber: RabbitSubscriber) -> None:
         """Cancel a consumer; its channel stays, and with it what is not acked yet."""
-        with suppress(*LOSSES):
-            async with asyncio.timeout(_STOP_TIMEOUT_S * 2):
-                await subscriber.stop()
+        self._running.discard(subscriber)
+        await _whatever_happens(subscriber.stop())
+
+
+async def _whatever_happens(ending: Awaitable[object]) -> None:
+    """Wait for an end that a lost connection may spoil, or hold up for ever."""
+    try:
+        async with asyncio.timeout(_STOP_TIMEOUT_S * 2):
+            await ending
+    except (*LOSSES, ExceptionGroup) as error:
+        log.debug("closing the consuming connection: %r", error)
+    except asyncio.CancelledError:
+        if not cancelled_by_a_loss():
+            raise
 
 
 async def _undecoded(message: RabbitMessage) -> IncomingMessage:
