@@ -25,7 +25,7 @@ SEEN = Seen(
         "other": ServerSeen("other", "up", 1),
     },
     rooms={
-        "r": RoomSeen("r", "active-held", "s1", "w", "a1"),
+        "r": RoomSeen("r", "active-held", "s1", "w", "a1", 24),
         # Promises and memories need not run; neither do rooms of servers that are not ours.
         "held": RoomSeen("held", "held", "s1", "w", "a2"),
         "stranded": RoomSeen("stranded", "stranded", "s2", "w", "a3"),
@@ -114,6 +114,11 @@ PLANTED = [
         seen_room("r", replace(SEEN.rooms["r"], worker_id="v")),
         Kind.ROOM_ELSEWHERE,
         "room r runs on s1/w, and Ladle has it on s1/v",
+    ),
+    (
+        seen_room("r", replace(SEEN.rooms["r"], consumers=4)),
+        Kind.ROOM_LOAD,
+        "room r on s1/w has 24 consumers, Ladle saw 4",
     ),
     (
         seen_room("x", RoomSeen("x", "active", "s2", "w", "a")),

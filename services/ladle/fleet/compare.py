@@ -26,6 +26,7 @@ class Kind(StrEnum):
     ROOM_EXTRA = "room-extra"
     ROOM_ELSEWHERE = "room-elsewhere"
     ROOM_TWICE = "room-twice"
+    ROOM_LOAD = "room-load"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,14 @@ def _home(
         yield Difference(Kind.ROOM_MISSING, server_id, room_id, place, said, sentence)
         return
     home = _place(known)
-    if home not in {_place(life) for life in lives}:
+    life = next((life for life in lives if _place(life) == home), None)
+    if life is None:
         sentence = f"room {room_id} runs on {place}, and Ladle has it on {home}"
         yield Difference(Kind.ROOM_ELSEWHERE, server_id, room_id, place, home, sentence)
+    elif life.consumers != known.consumers:
+        real, reported = str(life.consumers), str(known.consumers)
+        sentence = f"room {room_id} on {home} has {real} consumers, Ladle saw {reported}"
+        yield Difference(Kind.ROOM_LOAD, server_id, room_id, real, reported, sentence)
 
 
 def _place(room: RoomTruth | RoomSeen) -> str:

@@ -37,6 +37,7 @@ class RoomSeen:
     server_id: str
     worker_id: str | None
     allocation_id: str | None
+    consumers: int = 0
 
     @property
     def is_active(self) -> bool:

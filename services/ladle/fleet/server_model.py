@@ -46,14 +46,12 @@ class Costs:
 
 @dataclass(slots=True)
 class Room:
-    """A room that runs here. `created_sequence` is its room-created's place in the incarnation."""
+    """A room that runs here."""
 
     room_id: str
     worker_id: str
     allocation_id: str | None
-    expected_peers: int | None
     streams_per_publisher: int = 2
-    created_sequence: int = 0
     guests: dict[int, bool] = field(default_factory=dict)
     """Peer number -> does it publish?"""
 
@@ -120,21 +118,6 @@ class ServerModel:
 
     def close(self, room_id: str) -> Room | None:
         return self.rooms.pop(room_id, None)
-
-    def is_meant(
-        self, room_id: str, allocation_id: str | None, created_sequence: int | None
-    ) -> bool:
-        """Does a close-room mean the life that runs here?
-
-        A create after `created_sequence` is a newer life, which must not fall to an old command;
-        without that number the allocation id tells lives apart.
-        """
-        room = self.rooms.get(room_id)
-        if room is None:
-            return False
-        if created_sequence is not None:
-            return room.created_sequence <= created_sequence
-        return allocation_id is None or allocation_id == room.allocation_id
 
     def kill_worker(self, worker_id: str) -> list[Room]:
         """The worker's process dies and takes its rooms with it; returns them."""

@@ -7,7 +7,7 @@ of real meetings, and `Pace.wall_ms` shortens them by the run's speed-up.
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 MINUTE_MS = 60_000
@@ -84,6 +84,19 @@ def demand_of(workload: Workload, seed: int, pace: Pace) -> list[RoomDemand]:
     return sorted(workload.rooms(rng, pace), key=lambda room: (room.asked_at_ms, room.room_id))
 
 
+def later(room: RoomDemand, by_ms: int) -> RoomDemand:
+    """The same demand, shifted: how windows of an endless run follow each other."""
+    return replace(
+        room,
+        asked_at_ms=room.asked_at_ms + by_ms,
+        grows_at_ms=room.grows_at_ms + by_ms,
+        visits=tuple(
+            replace(visit, from_ms=visit.from_ms + by_ms, until_ms=visit.until_ms + by_ms)
+            for visit in room.visits
+        ),
+    )
+
+
 def arrivals(rng: random.Random, rate_per_s: float, duration_ms: int) -> Iterator[int]:
     """Times of a Poisson process: callers who know nothing of each other."""
     if rate_per_s <= 0:
@@ -97,10 +110,11 @@ def arrivals(rng: random.Random, rate_per_s: float, duration_ms: int) -> Iterato
 def marks(period_ms: int, duration_ms: int) -> range:
     """The full hours or bells of a run, one period apart, the first half a period in.
 
-    Half, so that a run of one period shows a quiet time, the rush, and what follows it.
+    Half, so that a run of one period shows a quiet time, the rush, and what follows it; a run
+    shorter than a period has one mark, in its middle.
     """
     step = max(1, period_ms)
-    return range(step // 2, max(duration_ms, 0), step)
+    return range(min(step, duration_ms) // 2, max(duration_ms, 0), step)
 
 
 def lognormal_peers(rng: random.Random, mean: float, sigma: float, lowest: int, most: int) -> int:
