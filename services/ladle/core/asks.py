@@ -95,7 +95,8 @@ def allocate(ask: Ask) -> Reply:
             return answer.placed(step.view, room_id, "existing", fits=fits)
         return _refusal(decision)
     what = What.MOVED if room_id in step.view.rooms else What.PLACED
-    room.ask(step, room_id, what, _wanted(ask, decision, "home-not-heard"))
+    reason = "home-not-heard" if what == What.MOVED else None
+    room.ask(step, room_id, what, _wanted(ask, decision, reason))
     return answer.placed(step.view, room_id, what.value, region_fallback=decision.region_fallback)
 
 
@@ -109,7 +110,7 @@ def extend(ask: Ask) -> Reply:
     decision = ask.choose()
     if decision.error is not None:
         return _refusal(decision)
-    case = room.ask(step, room_id, What.EXTENDED, _wanted(ask, decision, "extended"))
+    case = room.ask(step, room_id, What.EXTENDED, _wanted(ask, decision, None))
     return answer.placed(step.view, room_id, "existing", fits=case.fits)
 
 
@@ -194,7 +195,7 @@ def _asked(ask: Ask, peers: int, publishers: int, streams: int, cost: int, **mor
     return Asked(peers, publishers, streams, cost, min(hold_ms, limits.hold_ms_max), **more)
 
 
-def _wanted(ask: Ask, decision: Decision, reason: str) -> Asked:
+def _wanted(ask: Ask, decision: Decision, reason: str | None) -> Asked:
     """What a home was found for."""
     said = decision.wish
     return _asked(

@@ -63,9 +63,10 @@ class What(StrEnum):
     AGED = "aged"  # too old on a server that never lists its rooms
 
 
-MOVE = (do.close_home, do.move_home, do.hold, do.say_moved)
-TAKE_OVER = (do.close_home, do.take_over, do.begin_age, do.say_moved, do.say_active)
-REVIVE = (do.close_home, do.take_over_expired, do.begin_age, do.say_moved, do.say_active)
+# What was never created needs no end: `close_home` stands only where there is a life.
+MOVE = (do.move_home, do.hold, do.say_moved)
+TAKE_OVER = (do.take_over, do.begin_age, do.say_moved, do.say_active)
+REVIVE = (do.take_over_expired, do.begin_age, do.say_moved, do.say_active)
 CONFLICT = (do.say_conflict, do.close_copy)
 
 TABLE: Mapping[What, Mapping[Phase, Cell]] = {
@@ -89,9 +90,9 @@ TABLE: Mapping[What, Mapping[Phase, Cell]] = {
         NOWHERE: CANNOT,
         HELD: stays(*MOVE),
         HELD_AGAIN: to(HELD, *MOVE),
-        ACTIVE: to(HELD, *MOVE),
-        ACTIVE_HELD: to(HELD, *MOVE),
-        STRANDED: to(HELD, *MOVE),
+        ACTIVE: to(HELD, do.close_home, *MOVE),
+        ACTIVE_HELD: to(HELD, do.close_home, *MOVE),
+        STRANDED: to(HELD, do.close_home, *MOVE),
     },
     What.EXTENDED: {
         NOWHERE: CANNOT,
@@ -125,7 +126,7 @@ TABLE: Mapping[What, Mapping[Phase, Cell]] = {
         HELD_AGAIN: stays(*CONFLICT),
         ACTIVE: stays(*CONFLICT),
         ACTIVE_HELD: stays(*CONFLICT),
-        STRANDED: to(ACTIVE, *TAKE_OVER),
+        STRANDED: to(ACTIVE, do.close_home, *TAKE_OVER),
     },
     What.CREATED_EXPIRED: {
         NOWHERE: to(ACTIVE, do.adopt_expired, do.begin_age, do.say_active),
@@ -134,7 +135,7 @@ TABLE: Mapping[What, Mapping[Phase, Cell]] = {
         HELD_AGAIN: to(ACTIVE, *REVIVE),
         ACTIVE: stays(*CONFLICT),
         ACTIVE_HELD: stays(*CONFLICT),
-        STRANDED: to(ACTIVE, *REVIVE),
+        STRANDED: to(ACTIVE, do.close_home, *REVIVE),
     },
     What.CREATED_RELEASED: {
         NOWHERE: stays(do.close_copy),
