@@ -1,7 +1,7 @@
 # `make run` and `make test` install what is missing and go. `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format docs lock setup clean
+.PHONY: help run test check lint format docs generate lock setup clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -36,6 +36,11 @@ docs: ## Build the documentation into site/
 	@tools/setup.sh test
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "docs: open site/index.html"
+
+generate: ## Write anew what is made from the code: the contract's documents, the table of settings
+	@tools/setup.sh test
+	$(BIN)/python -m ladle_contracts.asyncapi
+	$(BIN)/python tools/settings_table.py
 
 lock: ## Lock the requirements anew after a change of pyproject.toml; ARGS=--upgrade for new versions
 	@tools/setup.sh test
