@@ -224,12 +224,21 @@ def others_speak(step: Step, server: Server) -> None:
         return
     if 2 * len(view.silent) <= view.liveness[UP] + view.liveness[STALE]:
         view.set_state(BUS, None)
+        _count_anew(step)
         return
     paused = step.now_ms - others["heard_ms"] > lost_ms(view, server)
     # The whole second: or each event of a large fleet would write this row.
     if paused or step.now_ms - others["heard_ms"] >= 1000:
         since_ms = step.now_ms if paused else others["since_ms"]
         view.set_state(BUS, {"since_ms": since_ms, "heard_ms": step.now_ms})
+
+
+def _count_anew(step: Step) -> None:
+    """The bus is back: who is still silent has a whole time to be heard, not what is left of it."""
+    view = step.view
+    for _, server_id in list(view.silent):
+        server = view.servers[server_id]
+        view.put(changed(server, silence_due_ms=step.now_ms + lost_ms(view, server)))
 
 
 def restart_clocks(step: Step) -> None:
