@@ -240,7 +240,8 @@ def _fell(view: "View", carrying: Regions, tried: list[str], wished: Wish) -> di
     fell[refusals.AVOIDED] = len(avoided)
     fell[CPU] = hot
     fell[refusals.FULL] = in_regions - len(avoided) - hot - field.size()
-    return {reason: count for reason, count in sorted(fell.items()) if count}
+    # Plain strings: a member of an enumeration is no key that every JSON encoder takes.
+    return {str(reason): count for reason, count in sorted(fell.items()) if count}
 
 
 def _scored(view: "View", pick: Pick, parts: dict[str, int]) -> dict[str, Any]:
