@@ -54,8 +54,10 @@ def _take(step: Step, server: Server, life: Life, payload: Payload) -> str | Non
     # A goodbye is no sign of life: it must not bring home what it then strands.
     if payload["type"] != "server-deregistered":
         _hear(step, view.servers[server_id])
+    ignored = _say(step, server_id, life, payload)
+    # After it was said what is seen: towards that the reservations fade.
     fading.fade(step, server_id)
-    return _say(step, server_id, life, payload)
+    return ignored
 
 
 def _say(step: Step, server_id: str, life: Life, payload: Payload) -> str | None:
