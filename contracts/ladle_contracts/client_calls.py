@@ -180,6 +180,7 @@ class Calls:
                 return _TIMED_OUT
             answer = reply.result()
             if answer is None:
+                await self._why_abandoned(sending, timer)
                 raise OutcomeUnknown("the connection was lost before the answer")
             return answer
         finally:
@@ -187,6 +188,16 @@ class Calls:
             for future in (sending, timer):
                 future.cancel()
             await asyncio.gather(sending, timer, return_exceptions=True)
+
+    async def _why_abandoned(
+        self, sending: "asyncio.Task[None]", timer: "asyncio.Task[None]"
+    ) -> None:
+        """Let the publish say what became of it: a refusal takes the channel of the replies along,
+        and a message that was never sent is not an unknown outcome. Raises what it ended with."""
+        if not self._closed:
+            await asyncio.wait({sending, timer}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
 
     async def _wait_for_connection(self, call: "_Call", down: LinkDown) -> None:
         # A pause even where the link says that it is up, so as not to spin while it opens.

@@ -6,7 +6,7 @@ consumers come back after a reconnection, and what was delivered before it can n
 (the broker redelivers it), which `Message.epoch` makes visible.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol

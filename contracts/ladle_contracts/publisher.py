@@ -34,7 +34,8 @@ from .events import (
 )
 from .link import Link, LinkDown, LinkState
 from .publisher_commands import CommandReader, OnCommand, RoomLife
-from .publisher_pipeline import Fate, Pipeline
+from .publisher_pipeline import Fate as Fate
+from .publisher_pipeline import Pipeline
 from .topology import DEFAULT_CELL
 
 log = logging.getLogger(__name__)
@@ -210,6 +211,7 @@ class MediaServerPublisher:
 
     async def wait_registered(self) -> None:
         """Wait until the registration is at the broker. Raises Superseded, PublisherClosed."""
+        self._check()
         while self._registration is not None:
             registration = self._registration
             await asyncio.shield(registration)
@@ -236,6 +238,11 @@ class MediaServerPublisher:
     def confirmed(self) -> int:
         """Events that the broker has confirmed."""
         return self._pipeline.confirmed
+
+    @property
+    def ignored_commands(self) -> int:
+        """Commands that were unreadable, expired, or meant another life."""
+        return self._commands.ignored
 
     # What a server says
 

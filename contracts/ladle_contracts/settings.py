@@ -1,4 +1,4 @@
-"""How the two ends find their broker: environment variables LADLE_*, for programs that want them."""
+"""How both ends find their broker: environment variables LADLE_*, for programs that want them."""
 
 import ssl
 from pathlib import Path

@@ -19,7 +19,7 @@ from ladle_contracts.link import (
     Refused,
     Unroutable,
 )
-from tests.fixtures.proxy import TcpProxy
+from tests.ends.cutting_proxy import TcpProxy
 
 pytestmark = pytest.mark.broker
 
