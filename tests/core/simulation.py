@@ -1,7 +1,6 @@
 """A small fleet in simulated time: rooms asked for in a burst, peers who come, reports that lag.
 
-It drives decisions, load and fading by the rows that the rules of rooms and workers would write,
-so that what is measured is placing alone.
+Everything goes through `apply`, as it does in a writer.
 """
 
 import heapq
@@ -10,9 +9,8 @@ from random import Random
 from statistics import mean
 
 from ladle.core import load
-from ladle.core.rows import changed
-from ladle.core.view import View
-from tests.core.placing import allocate, fleet, hold
+from ladle.core.rows import Router
+from tests.core.cell import START_MS, Cell
 
 JOIN_MS = 30_000
 """Mean time between a room's creation and a peer's joining it."""
@@ -62,62 +60,60 @@ def meetings(seed: int, rooms: int, within_ms: int, *, hint_sigma: float | None)
 class Fleet:
     """Servers that report every `interval_ms`, each at a moment of its own."""
 
-    view: View
+    cell: Cell
     meetings: list[Meeting]
     interval_ms: int
+    started: set[str] = field(default_factory=set)
 
     def run(self, until_ms: int, random: Random) -> None:
         """Everything in the order of time."""
-        queue: list[tuple[int, int, str, object]] = []
+        queue: list[tuple[int, int, str, Meeting | str]] = []
         for number, meeting in enumerate(self.meetings):
             heapq.heappush(queue, (meeting.asked_ms, number, "asked", meeting))
             heapq.heappush(queue, (meeting.asked_ms + 1_000, number, "created", meeting))
-        for number, server_id in enumerate(sorted(self.view.servers)):
+        for number, server_id in enumerate(sorted(self.cell.view.servers)):
             first_ms = random.randrange(self.interval_ms)
             for at_ms in range(first_ms, until_ms, self.interval_ms):
                 heapq.heappush(queue, (at_ms, number, "report", server_id))
         while queue:
-            now_ms, _, what, whom = heapq.heappop(queue)
-            self.view.offset += 1
-            if isinstance(whom, Meeting):
-                self._asked(whom) if what == "asked" else self._created(whom, now_ms)
+            at_ms, _, what, whom = heapq.heappop(queue)
+            self.cell.now_ms = START_MS + at_ms
+            if isinstance(whom, str):
+                self._report(whom, at_ms)
+            elif what == "asked":
+                self._asked(whom)
             else:
-                self._report(str(whom), now_ms)
-            self.view.settle()
+                self._created(whom)
+
+    def home(self, meeting: Meeting) -> Router:
+        """Where it is."""
+        return self.cell.view.routers[meeting.room_id, 0]
 
     def _asked(self, meeting: Meeting) -> None:
         publishers = min(meeting.publishers, meeting.hint)
-        decision = allocate(
-            self.view, room_id=meeting.room_id, peers=meeting.hint, publishers=publishers
-        )
-        assert decision.error is None, decision.error
-        hold(self.view, meeting.room_id, decision)
+        reply = self.cell.allocate(meeting.room_id, peers=meeting.hint, publishers=publishers)
+        assert reply["status"] == "ok", reply
 
-    def _created(self, meeting: Meeting, now_ms: int) -> None:
-        router = self.view.routers[meeting.room_id, 0]
-        due_ms = now_ms + load.step_ms(self.view.limits.settle_ms)
-        self.view.put(changed(router, active=1, fade_at_ms=due_ms))
+    def _created(self, meeting: Meeting) -> None:
+        home = self.home(meeting)
+        self.cell.created(meeting.room_id, home.server_id, worker_id=home.worker_id)
+        self.started.add(meeting.room_id)
 
-    def _report(self, server_id: str, now_ms: int) -> None:
-        view = self.view
-        observed = dict.fromkeys(view.workers_of[server_id], 0)
+    def _report(self, server_id: str, at_ms: int) -> None:
+        workers = dict.fromkeys(self.cell.view.workers_of[server_id], 0)
+        rooms: dict[str, dict[str, int | str | None]] = {}
         for meeting in self.meetings:
-            router = view.routers.get((meeting.room_id, 0))
-            if router is not None and router.server_id == server_id and router.active:
-                seen = meeting.consumers(now_ms)
-                observed[router.worker_id or ""] += seen
-                view.put(changed(router, seen=seen))
-        for worker_id, consumers in observed.items():
-            worker = view.workers[server_id, worker_id]
-            told = {"status_sequence": view.offset, "status_offset": view.offset}
-            view.put(changed(worker, observed=consumers, **told))
-        load.fade(view, server_id, now_ms)
+            if meeting.room_id in self.started and self.home(meeting).server_id == server_id:
+                worker_id, seen = self.home(meeting).worker_id or "", meeting.consumers(at_ms)
+                workers[worker_id] += seen
+                rooms[meeting.room_id] = {"consumers": seen, "worker_id": worker_id}
+        self.cell.status(server_id, workers=workers, rooms=rooms, complete=True)
 
     def worst_to_mean(self) -> float:
         """Of what the servers carry once everybody has come."""
-        carried = dict.fromkeys(self.view.servers, 0)
+        carried = dict.fromkeys(self.cell.view.servers, 0)
         for meeting in self.meetings:
-            carried[self.view.routers[meeting.room_id, 0].server_id] += meeting.consumers()
+            carried[self.home(meeting).server_id] += meeting.consumers()
         return max(carried.values()) / mean(carried.values())
 
 
@@ -127,17 +123,17 @@ def burst(
     interval_ms: int,
     hint_sigma: float | None,
     servers: int = 22,
-    workers: int = 4,
+    workers: int = 1,
     rooms: int = 200,
     within_ms: int = 60_000,
-    policy: str = "least-loaded",
     until_ms: int | None = None,
 ) -> Fleet:
     """The scenario that overran a real cluster: many rooms within a minute, reports that lag."""
-    names = [f"sfu-{number:02}" for number in range(servers)]
-    view = fleet(*names, workers=workers, capacity=8_000 // workers)
-    view.set_state("policy", policy)
+    cell = Cell()
+    capacities = {str(number): 8_000 // workers for number in range(workers)}
+    for number in range(servers):
+        cell.register(f"sfu-{number:02}", workers=capacities, status_interval_ms=interval_ms)
     asked = meetings(seed, rooms, within_ms, hint_sigma=hint_sigma)
-    simulated = Fleet(view, asked, interval_ms)
+    simulated = Fleet(cell, asked, interval_ms)
     simulated.run(until_ms or within_ms + 2_000, Random(seed))
     return simulated

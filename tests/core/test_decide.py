@@ -230,7 +230,7 @@ REFUSALS = [
         ["ok@eu"],
         {"server_id": "nobody"},
         "unknown-server",
-        "no server is registered as nobody",
+        "no server nobody has registered",
     ),
     (
         "the pinned server is down",

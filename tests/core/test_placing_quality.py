@@ -52,6 +52,7 @@ def test_packing_leaves_servers_empty():
     assert filled == {"a": 8, "b": 8, "c": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hint_sigma", [0.0, 0.4], ids=["exact", "guessed"])
 def test_reports_that_lag_cost_next_to_nothing(hint_sigma):
     """200 rooms in a minute on 22 servers: reports every minute do as well as every 2 s.
@@ -61,7 +62,7 @@ def test_reports_that_lag_cost_next_to_nothing(hint_sigma):
     pairs = []
     for seed in SEEDS:
         lagging, prompt = (
-            burst(seed, interval_ms=interval_ms, hint_sigma=hint_sigma, workers=1).worst_to_mean()
+            burst(seed, interval_ms=interval_ms, hint_sigma=hint_sigma).worst_to_mean()
             for interval_ms in (60_000, 2_000)
         )
         pairs.append((lagging, prompt))
@@ -71,17 +72,17 @@ def test_reports_that_lag_cost_next_to_nothing(hint_sigma):
 
 def test_callers_who_guess_nothing_are_spread_all_the_same():
     """Every room counts as one of two, so it comes out as chance has it, but not as a pile-up."""
-    lagging = [burst(seed, interval_ms=60_000, hint_sigma=None, workers=1) for seed in range(8)]
+    lagging = [burst(seed, interval_ms=60_000, hint_sigma=None) for seed in range(8)]
     assert median(fleet.worst_to_mean() for fleet in lagging) < 2.4
 
 
 def test_what_was_reserved_is_what_is_seen_once_rooms_have_settled():
     """Ten minutes after the burst the view's load is the servers' own, to the consumer."""
     simulated = burst(1, interval_ms=10_000, hint_sigma=0.4, servers=4, rooms=30, until_ms=900_000)
-    view = simulated.view
+    view = simulated.cell.view
     carried = Counter()
     for meeting in simulated.meetings:
-        router = view.routers[meeting.room_id, 0]
+        router = simulated.home(meeting)
         assert (router.reserved, router.fade_at_ms) == (0, None)
         carried[router.server_id, router.worker_id] += meeting.consumers()
     for server_id, worker_id in view.workers:

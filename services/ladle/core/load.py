@@ -14,14 +14,9 @@ Source: docs/adr/0001-fading-steps.md.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import isqrt
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sortedcontainers import SortedList
-
-from ladle.core.rows import changed
-
-if TYPE_CHECKING:
-    from ladle.core.view import View
 
 FADE_STEPS = 8
 """Steps from the whole reservation to none. More would write more rows and win nothing."""
@@ -310,19 +305,6 @@ class Load:
         if fading is None:
             return []
         return [(room, router) for _, room, router in fading.irange(maximum=(now_ms + 1,))]
-
-
-def fade(view: "View", server_id: str, now_ms: int) -> None:
-    """Take the steps of fading that are due on a server; called at each record that it sent.
-
-    O(steps due), which is FADE_STEPS for a reservation, however many rooms and records there are.
-    """
-    for key in view.loads.due(server_id, now_ms):
-        router = view.routers[key]
-        assert router.fade_at_ms is not None, "only what has a next step is due"
-        step, fade_at_ms = faded(router.fade_step, router.fade_at_ms, now_ms, view.limits.settle_ms)
-        reserved = reserved_at(step, router.cost, router.seen)
-        view.put(changed(router, fade_step=step, fade_at_ms=fade_at_ms, reserved=reserved))
 
 
 def _together(workers: Iterable[Sums]) -> Sums:

@@ -59,7 +59,7 @@ def nothing_found(
 
 def unknown_server(server_id: str) -> dict[str, Any]:
     """The refusal of a pin to a server that never registered, or was forgotten."""
-    return _error(Code.UNKNOWN_SERVER, None, f"no server is registered as {server_id}", {})
+    return _error(Code.UNKNOWN_SERVER, None, f"no server {server_id} has registered", {})
 
 
 def beyond_its_router(wish: Wish, room_for: int, capacity: int) -> dict[str, Any]:
