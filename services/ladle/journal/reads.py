@@ -13,11 +13,13 @@ from ladle.core.record import FIRST_PREV_HASH, Record
 from ladle.journal import schema
 from ladle.journal.store import (
     Head,
+    Key,
     Lease,
     OutboxCursor,
     Snapshot,
     StoreBusy,
     StoreError,
+    Values,
 )
 from ladle.journal.tables import JOURNAL, LEASE, OUTBOX, VIEW
 
@@ -68,6 +70,16 @@ class JournalReads:
                 rows = await connection.execute(_view_rows(table))
                 tables[name] = [tuple(row) for row in rows]
             return Snapshot(head, tables, OutboxCursor(*(cursor or (0, 0))))
+
+        return await self._run(read)
+
+    async def row(self, table: str, key: Key) -> Values | None:
+        view = VIEW[table]
+        same = [column == part for column, part in zip(view.primary_key, key, strict=True)]
+
+        async def read(connection: AsyncConnection) -> Values | None:
+            found = (await connection.execute(_view_rows(view).where(*same))).one_or_none()
+            return None if found is None else tuple(found)
 
         return await self._run(read)
 

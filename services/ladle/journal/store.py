@@ -162,6 +162,10 @@ class Store(Protocol):
         """All view rows, the head and the outbox cursor in one consistent read."""
         ...
 
+    async def row(self, table: str, key: Key) -> Values | None:
+        """One view row as of the last commit, columns in the order of its dataclass."""
+        ...
+
     async def records(self, after_offset: int, limit: int) -> list[Record]:
         """Records with offset > `after_offset`, in order, at most `limit`."""
         ...

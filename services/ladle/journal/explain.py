@@ -1,0 +1,233 @@
+"""Why a room is where it is: the record that gave it its home, and what became of it since.
+
+A record names one room at most in its columns. What a tick or a server's status did to a room is
+found in the outcomes of the ticks and of the home's records.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ladle.core import explanation as sentences
+from ladle.core.record import Kind, Record
+from ladle.core.rows import COLUMNS
+from ladle.journal.chain import open_record
+from ladle.journal.store import Store
+from ladle_contracts.times import to_rfc3339
+
+PAGE = 500
+SCAN_MAX = 20_000
+"""Records looked at for each question: an explanation may end early, it never takes long."""
+LINES_MAX = 40
+"""What happened afterwards, at most; the last ones of a longer story."""
+
+GIVES_HOME = ("room-allocated", "room-moved")
+
+SENTENCES = {
+    "room-allocated": "it was placed on server {server}, generation {generation}",
+    "room-active": "server {server} confirmed that it has the room",
+    "room-ended": "it ended on server {server}",
+    "allocation-expired": "nobody had come to server {server} in time, so its hold ran out",
+    "room-stranded": "its server {server} was lost, so it was stranded",
+    "room-moved": "it moved to server {server}, generation {generation}",
+    "room-conflict": "server {server} had a second copy of it, which was told to close",
+}
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """generation: None where no home was ever found. record: of the decision or the adoption."""
+
+    generation: int | None
+    record: Record
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A record that says something of the room. events: Ladle's own, about this room alone."""
+
+    record: Record
+    body: Json
+    events: tuple[Json, ...]
+
+    @property
+    def at(self) -> str:
+        return to_rfc3339(self.record.recorded_at_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where the room got a home: the record, and the event that says which."""
+
+    chapter: Chapter
+    event: Json
+
+    @property
+    def generation(self) -> int:
+        generation: int = self.event["data"]["generation"]
+        return generation
+
+
+async def explanation(
+    store: Store, room_id: str, *, generation: int | None = None
+) -> Explanation | None:
+    """The last home of the room, or that of a generation, in sentences; None for an unknown one.
+
+    A room that was only ever refused is explained by its last refusal.
+    """
+    chapters = [_chapter(r, room_id) async for r in _history(store, 0, room_id=room_id)]
+    homes = _homes(chapters) or _homes(await _adoption(store, room_id))
+    if generation is None and not homes:
+        return _refusal(chapters, room_id)
+    wanted = [home for home in homes if generation in (None, home.generation)]
+    if not wanted:
+        return None
+    home = wanted[-1]
+    until = next((h.chapter.record.offset for h in homes[homes.index(home) + 1 :]), None)
+    lines = [*_beginning(home, room_id)]
+    lines += await _afterwards(store, room_id, home, chapters, until)
+    return Explanation(home.generation, home.chapter.record, tuple(lines))
+
+
+async def _history(store: Store, after: int, **wanted: Any) -> AsyncIterator[Record]:
+    for _ in range(SCAN_MAX // PAGE):
+        records = await store.history(after_offset=after, limit=PAGE, **wanted)
+        for record in records:
+            yield record
+        if len(records) < PAGE:
+            return
+        after = records[-1].offset
+
+
+def _chapter(record: Record, room_id: str) -> Chapter:
+    if not record.body:  # erased; the chain keeps its place
+        return Chapter(record, {"origin": {}, "payload": {}, "outcome": {}}, ())
+    opened = open_record(record)
+    entry, outcome = opened.entry, opened.outcome
+    events = tuple(
+        said
+        for said in outcome.get("outbound", ())
+        if said["what"] == "event" and said["data"].get("room_id") == room_id
+    )
+    return Chapter(
+        record, {"origin": entry.origin, "payload": entry.payload, "outcome": outcome}, events
+    )
+
+
+def _homes(chapters: list[Chapter]) -> list[Home]:
+    """Every home that the chapters gave the room, in order.
+
+    A `room-active` of a generation that nobody had allocated is an adoption.
+    """
+    homes: list[Home] = []
+    for chapter in chapters:
+        for event in chapter.events:
+            kind, generation = event["type"], event["data"].get("generation")
+            known = bool(homes) and homes[-1].generation == generation
+            if kind in GIVES_HOME or (kind == "room-active" and not known):
+                homes.append(Home(chapter, event))
+    return homes
+
+
+async def _adoption(store: Store, room_id: str) -> list[Chapter]:
+    """A status listed a room that nobody had placed: the room's allocation id names its record."""
+    row = await store.row("room", (room_id,))
+    if row is None:
+        return []
+    allocation_id: str = row[COLUMNS["room"].index("allocation_id")]
+    offset = allocation_id.split(":")[-2:-1]
+    record = await store.record(int(offset[0])) if offset and offset[0].isdigit() else None
+    return [] if record is None else [_chapter(record, room_id)]
+
+
+def _refusal(chapters: list[Chapter], room_id: str) -> Explanation | None:
+    for chapter in reversed(chapters):
+        if "decision" in chapter.body["outcome"]:
+            lines = (_asked(chapter), *_decided(chapter, room_id))
+            return Explanation(None, chapter.record, lines)
+    return None
+
+
+def _beginning(home: Home, room_id: str) -> list[str]:
+    """How the room came to this home."""
+    chapter, data = home.chapter, home.event["data"]
+    if "decision" in chapter.body["outcome"]:
+        return [_asked(chapter), *_decided(chapter, room_id)]
+    server = data.get("server_id", "a server")
+    return [
+        f"{chapter.at}: server {server} said that room {room_id} lives there, which nobody had "
+        f"decided; that server became its home, generation {home.generation} ({_place(chapter)})."
+    ]
+
+
+def _asked(chapter: Chapter) -> str:
+    payload, origin = chapter.body["payload"], chapter.body["origin"]
+    who = origin.get("on_behalf_of") or origin.get("user") or "somebody"
+    return (
+        f"{chapter.at}: {who} asked to {payload['operation']} it, request "
+        f"{payload['request_id']} ({_place(chapter)})."
+    )
+
+
+def _place(chapter: Chapter) -> str:
+    return f"record {chapter.record.offset}, term {chapter.record.term}"
+
+
+def _decided(chapter: Chapter, room_id: str) -> list[str]:
+    return sentences.explain(chapter.body["outcome"]["decision"], room_id)
+
+
+async def _afterwards(
+    store: Store, room_id: str, home: Home, chapters: list[Chapter], until: int | None
+) -> list[str]:
+    """What became of it, from this home to the next: one line a record that says something."""
+    born = home.chapter.record.offset
+    found = {
+        c.record.offset: c
+        for c in chapters
+        if c.record.offset > born and (until is None or c.record.offset <= until)
+    }
+    # Ticks and the home's own records name no room in their columns. Their bytes tell at once
+    # whether they speak of it; only those are opened.
+    needle = orjson.dumps(room_id)
+    wanted: list[dict[str, Any]] = [{"kinds": (Kind.TICK.value,)}]
+    if "server_id" in home.event["data"]:
+        wanted.append({"server_id": home.event["data"]["server_id"]})
+    for each in wanted:
+        async for record in _history(store, born, **each):
+            if until is not None and record.offset > until:
+                break
+            if needle in record.body and record.offset not in found:
+                found[record.offset] = _chapter(record, room_id)
+    lines = [line for offset in sorted(found) for line in _told(found[offset])]
+    if len(lines) > LINES_MAX:
+        left = len(lines) - LINES_MAX
+        return [f"Then {left} things happened that are left out here.", *lines[-LINES_MAX:]]
+    return lines
+
+
+def _told(chapter: Chapter) -> list[str]:
+    """A record's effects on the room; a request that changed no home says what it was answered."""
+    place = _place(chapter)
+    lines = [
+        f"{chapter.at}: {_sentence(event['type'], event['data'])} ({place})."
+        for event in chapter.events
+    ]
+    reply = chapter.body["outcome"].get("reply")
+    if not lines and reply is not None:
+        answer = reply.get("outcome") or reply.get("error", {}).get("code") or reply["status"]
+        operation = chapter.body["payload"]["operation"]
+        lines.append(f"{chapter.at}: asked to {operation} it again, answered {answer} ({place}).")
+    return lines
+
+
+def _sentence(kind: str, data: Json) -> str:
+    server = data.get("server_id", "no server")
+    because = f", for this reason: {data['reason']}" if data.get("reason") else ""
+    sentence = SENTENCES.get(kind, kind)
+    return sentence.format(server=server, generation=data.get("generation", "none")) + because

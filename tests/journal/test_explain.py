@@ -1,0 +1,161 @@
+"""Why a room is where it is, told from the journal."""
+
+import pytest
+
+from ladle.core.record import Kind
+from ladle.journal import explain
+from ladle.journal.explain import explanation
+from ladle_contracts.events import WorkerStatus
+from tests.journal.making import AT_MS
+from tests.journal.small_writer import small_writer
+
+
+@pytest.fixture
+async def writer(store):
+    writer = await small_writer(store)
+    writer.register("sfu-1")
+    writer.register("sfu-2")
+    return writer
+
+
+def home_of(writer, room_id="standup"):
+    return writer.view.routers[room_id, 0].server_id
+
+
+async def told(writer, room_id="standup", **about):
+    await writer.commit()
+    return await explanation(writer.store, room_id, **about)
+
+
+async def test_a_room_that_was_placed(writer):
+    writer.ask("allocate", room_id="standup", peers=4)
+    found = await told(writer)
+    assert found.generation == 1
+    assert found.record.offset == writer.head.offset
+    story = "\n".join(found.lines)
+    assert "backend asked to allocate it, request request-5 (record 5, term 1)" in story
+    assert story.startswith("2025-11-22T09:00:00.000Z: ")
+    assert "24 consumers" in story
+    assert f"server {home_of(writer)}" in story
+
+
+async def test_what_happened_afterwards(writer):
+    """Found by the room, by its home and by the clock; other rooms are not in it."""
+    writer.ask("allocate", room_id="standup")
+    writer.ask("allocate", room_id="other")
+    home = home_of(writer)
+    writer.ask("allocate", room_id="standup")
+    writer.tell("room-created", home, room_id="standup", worker_id="0")
+    writer.tick(31_000)
+    writer.tell("room-deleted", home, room_id="standup")
+    found = await told(writer)
+    place = found.lines.index(next(line for line in found.lines if "again" in line))
+    assert list(found.lines[place:]) == [
+        "2025-11-22T09:00:00.000Z: asked to allocate it again, answered existing "
+        "(record 7, term 1).",
+        f"2025-11-22T09:00:00.000Z: server {home} confirmed that it has the room "
+        "(record 8, term 1).",
+        f"2025-11-22T09:00:31.000Z: it ended on server {home}, for this reason: deleted "
+        "(record 10, term 1).",
+    ]
+    assert "other" not in " ".join(found.lines)
+
+
+async def test_a_hold_that_ran_out_in_a_tick(writer):
+    """The tick's record names no room in its columns."""
+    writer.ask("allocate", room_id="standup")
+    home = home_of(writer)
+    writer.tick(31_000)
+    found = await told(writer)
+    expired = f"nobody had come to server {home} in time"
+    assert any(expired in line and "(record 6" in line for line in found.lines)
+
+
+async def test_an_earlier_generation(writer):
+    writer.ask("allocate", room_id="standup")
+    first = home_of(writer)
+    writer.tell("room-created", first, room_id="standup", worker_id="0")
+    writer.ask("move", room_id="standup", if_generation=1, reason="maintenance")
+    second = home_of(writer)
+    assert first != second
+    now = await told(writer)
+    assert (now.generation, now.record.offset) == (2, 7)
+    assert "backend asked to move it" in now.lines[0]
+    before = await explanation(writer.store, "standup", generation=1)
+    assert (before.generation, before.record.offset) == (1, 5)
+    # The story of a home ends with the next one.
+    assert f"it moved to server {second}, generation 2" in before.lines[-1]
+    assert await explanation(writer.store, "standup", generation=3) is None
+
+
+async def test_an_adopted_room(writer):
+    writer.tell("room-created", "sfu-2", room_id="standup", worker_id="1")
+    found = await told(writer)
+    assert found.generation == 1
+    assert "server sfu-2 said that room standup lives there" in found.lines[0]
+
+
+async def test_a_room_adopted_from_a_list(writer):
+    """A complete status names many rooms, so none in its columns."""
+    status = WorkerStatus.model_validate(
+        {
+            "workers": [
+                {
+                    "worker_id": "0",
+                    "state": "running",
+                    "consumers": 2,
+                    "producers": 2,
+                    "rooms": 1,
+                    "cpu_permille": 10,
+                    "memory_bytes": 1,
+                }
+            ],
+            "rooms": [{"room_id": "standup", "worker_id": "0", "peers": 2, "consumers": 2}],
+            "complete": True,
+        }
+    )
+    payload = {
+        "type": "worker-status",
+        "id": "s",
+        "source_server_id": "sfu-1",
+        "incarnation": AT_MS,
+        "sequence": 2,
+        "time_ms": AT_MS,
+        "data": status.model_dump(mode="json"),
+    }
+    writer.fold(Kind.EVENT, payload, server_id="sfu-1")
+    found = await told(writer)
+    assert found.record.offset == writer.head.offset
+    assert "server sfu-1 said" in found.lines[0]
+
+
+async def test_a_room_that_was_only_refused(writer):
+    writer.ask("allocate", room_id="huge", peers=200)
+    found = await told(writer, "huge")
+    assert found.generation is None
+    assert "room-too-large" in " ".join(found.lines)
+
+
+async def test_a_room_that_nobody_ever_named(writer):
+    assert await told(writer, "nobody") is None
+    assert await explanation(writer.store, "nobody", generation=1) is None
+
+
+async def test_a_name_that_is_used_again(writer):
+    """The last life is meant, although an earlier one had the same generation once."""
+    writer.ask("allocate", room_id="standup")
+    room = writer.view.rooms["standup"]
+    writer.ask("release", room_id="standup", allocation_id=room.allocation_id)
+    writer.ask("allocate", room_id="standup")
+    found = await told(writer)
+    assert found.record.offset == writer.head.offset
+
+
+async def test_a_long_story_is_cut(writer, monkeypatch):
+    monkeypatch.setattr(explain, "LINES_MAX", 3)
+    monkeypatch.setattr(explain, "PAGE", 2)
+    for _ in range(9):
+        writer.ask("allocate", room_id="standup")
+    found = await told(writer)
+    assert "Then 5 things happened that are left out here." in found.lines
+    assert found.lines[-1].endswith("(record 13, term 1).")
