@@ -33,9 +33,13 @@ from .events import (
     WorkerStatus,
 )
 from .link import Link, LinkDown, LinkState
-from .publisher_commands import CommandReader, OnCommand, RoomLife
+from .publisher_commands import CommandReader, OnCommand
+from .publisher_errors import BufferFull as BufferFull
+from .publisher_errors import PublisherClosed as PublisherClosed
+from .publisher_errors import Superseded as Superseded
 from .publisher_pipeline import Fate as Fate
 from .publisher_pipeline import Pipeline
+from .publisher_rooms import RoomLife, listed_in
 from .topology import DEFAULT_CELL
 
 log = logging.getLogger(__name__)
@@ -47,23 +51,6 @@ _OPEN_RETRY_FIRST_MS = 500
 _OPEN_RETRY_LAST_MS = 10_000
 
 Settled = asyncio.Future[Fate]
-
-
-class PublisherClosed(Exception):
-    """The publisher is closed; what it had not sent is lost."""
-
-
-class Superseded(Exception):
-    """A newer life of this server speaks; going on would mix up two lives' rooms."""
-
-    def __init__(self, incarnation: int, by: int) -> None:
-        super().__init__(f"this life ({incarnation}) is superseded by {by}")
-        self.incarnation = incarnation
-        self.by = by
-
-
-class BufferFull(Exception):
-    """The broker is away and nothing may be left out: without `snapshot` no status replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,19 +419,7 @@ class MediaServerPublisher:
             return self._say_or_replace(data)
         settled = self._say(data)
         self._complete_due = False
-        before = self.rooms
-        self.rooms = {}
-        for room in data.rooms or []:
-            known = before.get(room.room_id)
-            if known is None:
-                created = RoomCreated(
-                    room_id=room.room_id,
-                    worker_id=room.worker_id,
-                    allocation_id=room.allocation_id,
-                )
-                known = RoomLife(created, None)
-            known.sequence = known.sequence or self._sequence
-            self.rooms[room.room_id] = known
+        self.rooms = listed_in(data, self._sequence, self.rooms)
         return settled
 
     def _say_rooms(self) -> None:

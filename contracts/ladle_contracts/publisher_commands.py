@@ -3,14 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from .clock import Clock
 from .commands import CloseRoom, Register, ReportRooms
 from .envelope import ContractViolation, ReceivedCommand, decode_command
-from .events import RoomCreated
 from .link import Consumer, Link, LinkDown, Message, Refused
+from .publisher_rooms import RoomLife
 from .topology import Topology
 
 log = logging.getLogger(__name__)
@@ -22,14 +21,6 @@ again, with a new id, until its condition has ended: do what it says once more, 
 PREFETCH = 32
 _RETRY_FIRST_MS = 250
 _RETRY_LAST_MS = 5_000
-
-
-@dataclass(slots=True)
-class RoomLife:
-    """A room as it was said; `sequence` is that of the saying, None where it was not said yet."""
-
-    created: RoomCreated
-    sequence: int | None
 
 
 class Life(Protocol):
