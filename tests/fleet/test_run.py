@@ -197,6 +197,12 @@ async def test_without_a_broker_a_run_ends_at_once() -> None:
         await run(OPTIONS, open_link)
 
 
+async def test_a_cell_that_nobody_declared_is_named() -> None:
+    options = replace(OPTIONS, start_timeout_s=0.2)
+    with pytest.raises(TimeoutError, match="cell 't'"):
+        await run(options, links_to(MemoryBroker()))
+
+
 async def test_the_services_counts_are_those_of_the_run() -> None:
     broker = memory_broker()
     ladle = await paper_ladle(broker)

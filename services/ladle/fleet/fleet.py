@@ -86,11 +86,23 @@ class Fleet:
     # Coming up and going away
 
     async def start(self) -> None:
-        """Connect, register every server. Raises LinkDown without a broker."""
+        """Connect, register every server.
+
+        Raises LinkDown without a broker, TimeoutError where no queue takes the registrations.
+        """
         for link in self._links:
             await link.open()
         await self.client.open()
-        await asyncio.gather(*(server.start() for server in self.servers.values()))
+        limit_s = self.options.start_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await asyncio.gather(*(server.start() for server in self.servers.values()))
+        except TimeoutError:
+            cell = self.options.cell
+            raise TimeoutError(
+                f"no registration was taken within {limit_s:g} s: is the placement service of "
+                f"cell {cell!r} running, or the cell declared (ladle broker declare)?"
+            ) from None
 
     async def leave(self, *, close_rooms: bool = False) -> None:
         """The servers deregister; with `close_rooms` their rooms end before, one event each."""

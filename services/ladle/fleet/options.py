@@ -61,6 +61,8 @@ class FleetOptions:
     connection_per_server: bool = False
     """False: all servers publish over one AMQP connection; True: each has its own, as in life."""
 
+    # A publisher waits for its exchange for ever; a run should say that nobody is there.
+    start_timeout_s: float = 30.0
     # How long an ask may take, its safe retries included, before it counts as an error.
     request_timeout_ms: int = 15_000
     # How long one caller goes on asking where it is refused or nobody answers.
