@@ -4,13 +4,21 @@ A server acts only where `incarnation` (when given) is its own and `expires_at` 
 command whose condition stays is issued again, with a new id.
 """
 
-from ladle_contracts.fields import AllocationId, Incarnation, Rfc3339, RoomId, Sequence, Text, Wire
+from ladle_contracts.fields import (
+    AllocationId,
+    KnownIncarnation,
+    KnownSequence,
+    Rfc3339,
+    RoomId,
+    Text,
+    Wire,
+)
 
 
 class Command(Wire):
     """Base of all commands; `incarnation` None: whichever life reads it."""
 
-    incarnation: Incarnation | None = None
+    incarnation: KnownIncarnation | None = None
     expires_at: Rfc3339
 
 
@@ -21,8 +29,8 @@ class Register(Command):
     `known_incarnation`; any other is superseded: it stops publishing and says so.
     """
 
-    known_incarnation: Incarnation | None = None
-    refused_sequence: Sequence | None = None
+    known_incarnation: KnownIncarnation | None = None
+    refused_sequence: KnownSequence | None = None
 
 
 class ReportRooms(Command):
@@ -34,7 +42,7 @@ class CloseRoom(Command):
 
     room_id: RoomId
     allocation_id: AllocationId | None = None
-    created_sequence: Sequence | None = None
+    created_sequence: KnownSequence | None = None
     reason: Text
 
 

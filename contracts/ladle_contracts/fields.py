@@ -72,6 +72,9 @@ Offset = Annotated[int, _int(0, INT_MAX, "a journal offset; 0 is before the firs
 Generation = Annotated[int, _int(1, INT_MAX, "which home of the room this is, counted from 1")]
 Incarnation = Annotated[int, _int(1, INT_MAX, "which life of a server: its start in Unix ms")]
 Sequence = Annotated[int, _int(1, INT_MAX, "1, 2, 3, ... within an incarnation")]
+# Of servers that never said theirs, Ladle counts its own, from 0.
+KnownIncarnation = Annotated[int, _int(0, INT_MAX, "an incarnation as Ladle knows it")]
+KnownSequence = Annotated[int, _int(0, INT_MAX, "a sequence as Ladle knows it")]
 Port = Annotated[int, _int(1, 65_535, "a TCP or UDP port")]
 
 PEERS_MAX = 100_000

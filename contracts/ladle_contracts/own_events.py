@@ -4,7 +4,7 @@ from ladle_contracts.fields import (
     AllocationId,
     Count,
     Generation,
-    Incarnation,
+    KnownIncarnation,
     PeersSeen,
     Region,
     RoomId,
@@ -31,7 +31,7 @@ class _OfRoom(OwnEvent):
 
 class _OfServer(OwnEvent):
     server_id: ServerId
-    incarnation: Incarnation | None = None
+    incarnation: KnownIncarnation | None = None
 
 
 class RoomAllocated(_OfRoom):

@@ -13,8 +13,8 @@ from ladle_contracts.fields import (
     Flag,
     Generation,
     Host,
-    Incarnation,
     Int,
+    KnownIncarnation,
     Offset,
     Port,
     Region,
@@ -162,7 +162,10 @@ class ServerView(Wire):
     liveness: Liveness
     administration: Administration
     region: Region | None = None
-    incarnation: Incarnation | None = None
+    incarnation: KnownIncarnation | None = None
+    conflicting_with: ServerId | None = Field(
+        None, description="the server that had its media or TURN ports first: nothing new here"
+    )
     silent_ms: DurationMs
     rooms: Count
     workers: list[WorkerView]

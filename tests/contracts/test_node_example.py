@@ -18,7 +18,7 @@ import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from ladle.broker.declare import declare
-from ladle_contracts.commands import CloseRoom, Command, ReportRooms
+from ladle_contracts.commands import CloseRoom, Command, Register, ReportRooms
 from ladle_contracts.envelope import (
     Event,
     Request,
@@ -326,6 +326,27 @@ async def test_commands_of_this_life_are_obeyed_and_no_others(
     assert deleted == [RoomDeleted(room_id="standup", allocation_id="t:9", reason="moved")]
     reported = [event.data for event in responder.events if event.type == "worker-status"]
     assert len(reported) == 3
+
+
+async def test_a_life_that_is_too_old_begins_another(responder: Responder, run: Run) -> None:
+    known = FAR_MS + 5
+    responder.answers = [placed]
+    responder.on_created = [
+        lambda event: Register(
+            incarnation=event.incarnation,
+            expires_at=to_rfc3339(FAR_MS),
+            known_incarnation=known,
+            refused_sequence=1,
+        )
+    ]
+    await run("--linger-ms", "1000")
+
+    again = [event for event in responder.events if event.incarnation == known + 1]
+    assert life_of(again)[:2] == ["server-registered", "worker-status"]
+    status = again[1].data
+    assert isinstance(status, WorkerStatus)
+    assert status.rooms is not None
+    assert [room.room_id for room in status.rooms] == ["standup"]
 
 
 async def test_a_final_refusal_ends_the_example(responder: Responder, run: Run) -> None:

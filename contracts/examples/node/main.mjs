@@ -56,6 +56,9 @@ try {
   await server.drain('the example ends');
   await server.stop('the example ends');
   show('deregistered', { sequence: server.sequence });
+} catch (error) {
+  console.error(`failed: ${error.message}`);
+  process.exitCode = 1;
 } finally {
   await connection.close();
 }

@@ -129,9 +129,20 @@ export class MediaServer {
     const isForAnotherLife = data.incarnation !== undefined && data.incarnation !== this.incarnation;
     if (isOld || isForAnotherLife) return;
     console.log(JSON.stringify({ command: type, id }));
-    if (type === 'register') await this.register();
+    if (type === 'register') await this.#identify(data);
     else if (type === 'report-rooms') await this.reportStatus();
     else if (type === 'close-room') await this.#closeRoom(data);
+  }
+
+  // Ladle does not know this server, or it knows a later life of it.
+  async #identify({ known_incarnation, refused_sequence }) {
+    if (known_incarnation !== undefined) {
+      if (refused_sequence !== 1) throw new Error('superseded by another process of this name');
+      this.incarnation = known_incarnation + 1; // This clock is behind that of the life before.
+      this.sequence = 0;
+    }
+    await this.register();
+    await this.reportStatus();
   }
 
   async #closeRoom({ room_id, created_sequence = Infinity, reason }) {
