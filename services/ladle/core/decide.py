@@ -116,14 +116,15 @@ def choose(view: "View", wished: Wish, seed: str, operation: str = "allocate") -
         ranked = list(islice(policy.ranked(field, seed), 1 + RUNNERS_UP))
         if ranked:
             record = _record(view, policy, operation, wished)
-            record["fell"] = _fell(view, carrying, tried, wished)
-            record["fitted"] = field.size()
+            # What was tried before holds nothing that fits, so this field's size is of all.
+            record["fitted"] = fitted = field.size()
+            record["fell"] = _fell(view, carrying, tried, wished, fitted)
             record["winner"], *record["runners_up"] = [_scored(view, *pick) for pick in ranked]
             if wished.regions and not set(tier).intersection(wished.regions):
                 record["region_fallback"] = True
             return Decision(record)
     record = _record(view, policy, operation, wished)
-    record["fell"] = fell = _fell(view, carrying, tried, wished)
+    record["fell"] = fell = _fell(view, carrying, tried, wished, 0)
     most = _field(view, carrying, tried, wished).most_headroom()
     largest = max((carrying[name].largest[-1][0] for name in tried), default=None)
     record["error"] = refusals.nothing_found(wished, record["servers"], fell, most, largest)
@@ -217,29 +218,34 @@ def _record(view: "View", policy: Policy, operation: str, wished: Wish) -> dict[
     }
 
 
-def _fell(view: "View", carrying: Regions, tried: list[str], wished: Wish) -> dict[str, int]:
+def _fell(
+    view: "View", carrying: Regions, tried: list[str], wished: Wish, fitted: int
+) -> dict[str, int]:
     """How many servers fell to each reason that any fell to; O(regions + servers to avoid)."""
     index = view.index
     everyone: Regions = index.regions
     if wished.server_id is not None:
         everyone = index.among([wished.server_id])
     fell: Counter[str] = Counter()
+    serving = 0
     for region in everyone.values():
-        fell.update(region.out)
-    # CPU is the last but one reason, and only counts for those that come so far.
-    del fell[CPU]
-    serving = sum(region.serving() for region in everyone.values())
-    labelled = sum(region.serving() for region in carrying.values())
-    here = [carrying[name] for name in tried]
-    in_regions = sum(region.serving() for region in here)
-    field = _field(view, carrying, tried, wished)
-    avoided = [index.standings[server_id].out for server_id in field.avoided_servers()]
-    hot = sum(region.out[CPU] for region in here) - avoided.count(CPU)
+        serving += region.serving()
+        for reason, count in region.out.items():
+            # CPU is the last but one reason, and only counts for servers that come so far.
+            if reason != CPU:
+                fell[reason] += count
+    labelled = serving
+    if carrying is not everyone:
+        labelled = sum(region.serving() for region in carrying.values())
+    in_regions = sum(carrying[name].serving() for name in tried)
+    avoided = _field(view, carrying, tried, wished).avoided_servers()
+    hot = sum(carrying[name].out[CPU] for name in tried)
+    hot -= sum(index.standings[server_id].out == CPU for server_id in avoided)
     fell[refusals.LABELS] = serving - labelled
     fell[refusals.REGIONS] = labelled - in_regions
     fell[refusals.AVOIDED] = len(avoided)
     fell[CPU] = hot
-    fell[refusals.FULL] = in_regions - len(avoided) - hot - field.size()
+    fell[refusals.FULL] = in_regions - len(avoided) - hot - fitted
     # Plain strings: a member of an enumeration is no key that every JSON encoder takes.
     return {str(reason): count for reason, count in sorted(fell.items()) if count}
 
@@ -247,10 +253,11 @@ def _fell(view: "View", carrying: Regions, tried: list[str], wished: Wish) -> di
 def _scored(view: "View", pick: Pick, parts: dict[str, int]) -> dict[str, Any]:
     """A candidate as the decision records it: what was known of it, and how it was ranked."""
     server_id, worker_id = pick.server_id, pick.worker_id
-    workers = running_workers(view, server_id)
-    if worker_id != NO_WORKER:
-        workers = [view.workers[server_id, worker_id]]
-    capacity, cpu_permille = together(workers)
+    if worker_id == NO_WORKER:
+        capacity, cpu_permille = together(running_workers(view, server_id))
+    else:
+        worker = view.workers[server_id, worker_id]
+        capacity, cpu_permille = worker.capacity, worker.cpu_permille
     return {
         "server_id": server_id,
         "worker_id": worker_id or None,
