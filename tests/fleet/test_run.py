@@ -211,8 +211,23 @@ async def test_the_services_counts_are_those_of_the_run() -> None:
         return ServiceCounts(applied=1_000 + len(ladle.events), duplicate=5, dead=2)
 
     report = await run(replace(OPTIONS, duration_s=0.5), links_to(broker), count_events=count)
-    assert 0 < report.service.applied < len(ladle.events)
+    assert report.events_published <= report.service.applied < len(ladle.events)
     assert (report.service.duplicate, report.service.dead) == (0, 0)
+
+
+async def test_counts_that_lag_are_waited_for() -> None:
+    broker = memory_broker()
+    ladle = await paper_ladle(broker)
+    pages: list[int] = []
+
+    async def count() -> ServiceCounts:
+        # The service folds plain statuses up to a second late.
+        pages.append(len(ladle.events) if len(pages) >= 3 else 0)
+        return ServiceCounts(applied=pages[-1])
+
+    report = await run(replace(OPTIONS, duration_s=0.3), links_to(broker), count_events=count)
+    assert pages[:3] == [0, 0, 0]
+    assert report.service.applied >= report.events_published
 
 
 async def test_a_stop_ends_an_endless_run_with_a_comparison() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from ladle.fleet.compare import Comparison
 from ladle.fleet.fleet import Fleet, OpenLink
 from ladle.fleet.options import FleetOptions
-from ladle.fleet.report import Report, percentile
+from ladle.fleet.report import Report, ServiceCounts, percentile
 from ladle.fleet.service_counts import CountEvents, nothing_counted
 from ladle.fleet.timeline import DemandOver
 from ladle.fleet.workloads import WORKLOADS, Burst, Pace, RoomDemand, Workload, demand_of
@@ -25,6 +25,8 @@ PROGRESS_MS = 500
 WINDOW_MS_MIN = 10 * MINUTE_MS
 COMPARE_EVERY_S = 0.5
 REPORT_EVERY_S = 5.0
+# Plain statuses wait up to a second for company before they are applied.
+COUNT_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +72,21 @@ async def run(
     """
     fleet = Fleet(options, open_link, clock=clock)
     try:
-        await fleet.start()
         counted = await count_events()
+        await fleet.start()
         watcher = _Watcher(fleet, on_progress)
         await _play(fleet, workload or make_workload(options), watcher, stop)
         await fleet.stop_demand()
         await fleet.mishaps.repair_all()
         comparison = await settle(fleet, watcher)
+        published = fleet.published
+        service = await _counted_since(count_events, counted, published)
         report = Report(
             allocations=fleet.backend.allocations,
             latency_p50_ms=percentile(fleet.backend.latencies_ms, 500),
             latency_p99_ms=percentile(fleet.backend.latencies_ms, 990),
-            events_published=fleet.published,
-            service=(await count_events()).since(counted),
+            events_published=published,
+            service=service,
             comparison=comparison,
             incidents=fleet.mishaps.incidents(),
             broken_promises=tuple(fleet.backend.broken_promises),
@@ -161,6 +165,23 @@ async def _play(
 async def _until_over(work: Coroutine[object, object, None]) -> None:
     with contextlib.suppress(DemandOver):
         await work
+
+
+async def _counted_since(
+    count_events: CountEvents, before: ServiceCounts, published: int
+) -> ServiceCounts:
+    """What the service counted since; waits while it has not seen all that was published.
+
+    Not for long: an event that it ignored, for a reason, is in none of the counts.
+    """
+    deadline = asyncio.get_running_loop().time() + COUNT_WITHIN_S
+    while True:
+        counts = (await count_events()).since(before)
+        seen = counts.applied + counts.duplicate + counts.dead
+        in_time = asyncio.get_running_loop().time() < deadline
+        if seen >= published or count_events is nothing_counted or not in_time:
+            return counts
+        await asyncio.sleep(COMPARE_EVERY_S)
 
 
 async def settle(fleet: Fleet, watcher: "_Watcher | None" = None) -> Comparison:
