@@ -1,5 +1,7 @@
 """The races that a cell lives with, each by its name."""
 
+from typing import Any
+
 import pytest
 
 from ladle.core.record import Kind
@@ -76,7 +78,7 @@ def test_a_delete_from_a_former_life(cell: Cell) -> None:
 
 
 def test_a_delete_of_another_allocation(cell: Cell) -> None:
-    """Create and delete name an allocation each, and not the same: the delete means another life."""
+    """Create and delete name an allocation each, and not the same one."""
     cell.created("room", "home", allocation_id="now")
     assert cell.deleted("room", "home", allocation_id="then")["reason"] == "another-allocation"
     assert cell.phase() == "active"
@@ -96,7 +98,7 @@ def test_an_existing_hold_against_a_delete(cell: Cell) -> None:
 
 
 def test_a_late_create_against_an_expired_allocation(cell: Cell) -> None:
-    """The caller comes after its hold ran out: the room is adopted under the id that it was told."""
+    """The caller comes after its hold ran out: it keeps the id that it was told."""
     allocation_id = cell.view.rooms["room"].allocation_id
     assert said(cell.wait(30_000)) == ["server-stale", "server-stale", "allocation-expired"]
     assert cell.used("home") == 0
@@ -182,7 +184,7 @@ def test_a_lost_server_that_returns(cell: Cell) -> None:
 def test_a_restart_seen_by_any_event(cell: Cell, kind: str) -> None:
     """The registration of the new life may be late; that there is one is known at once."""
     cell.created("room", "home")
-    data = {
+    data: dict[str, Any] = {
         "room-created": {"room_id": "new", "worker_id": "0"},
         "room-deleted": {"room_id": "new"},
         "worker-status": {"workers": []},
