@@ -208,7 +208,7 @@ def test_a_dominated_worker_is_never_better():
     set_worker(view, "a", "1", observed=300)
     set_worker(view, "a", "2", observed=400, capacity=1000)
     standing = view.index.standings["a"]
-    assert [pick.worker_id for pick in standing.undominated()] == ["0", "2"]
+    assert [pick.worker_id for pick in standing.undominated] == ["0", "2"]
     assert [pick.worker_id for pick in standing.workers] == ["0", "2", "1"]
 
 

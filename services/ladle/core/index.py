@@ -54,7 +54,8 @@ class Standing(NamedTuple):
     """A server as the index holds it.
 
     out: why nothing can be placed on it; None: it is in. workers: those that may take rooms, best
-    first (none where it is out). roomiest: the most headroom among them; below zero where all are
+    first (none where it is out). undominated: those of them than which no other one is both no
+    fuller and no smaller. roomiest: the most headroom among them; below zero where all are
     over-full. largest: the capacity of its largest worker, whatever state it is in.
     """
 
@@ -62,16 +63,9 @@ class Standing(NamedTuple):
     labels: str
     out: str | None
     workers: tuple[Pick, ...]
+    undominated: tuple[Pick, ...]
     roomiest: int
     largest: int
-
-    def undominated(self) -> Iterator[Pick]:
-        """Workers than which no other of the server is both no fuller and no smaller."""
-        most = -1
-        for pick in self.workers:
-            if pick.headroom > most:
-                most = pick.headroom
-                yield pick
 
 
 class Region:
@@ -79,45 +73,55 @@ class Region:
 
     def __init__(self, servers: Iterable[tuple[str, Standing]] = ()) -> None:
         self.out: Counter[str] = Counter()
-        self.by_permille: SortedDict = SortedDict()  # permille -> SortedList of Pick
-        self.roomiest: SortedList = SortedList()  # (headroom, server_id) of the servers that are in
-        self.largest: SortedList = SortedList()  # (capacity, server_id) of all servers
-        buckets: dict[int, list[Pick]] = {}
+        # Sorted once and not server by server: a wish with labels waits for it.
+        picks: dict[int, list[Pick]] = {}
+        roomiest: list[tuple[int, str]] = []
+        largest: list[tuple[int, str]] = []
         for server_id, standing in servers:
-            self._count(server_id, standing)
-            for pick in standing.undominated():
-                buckets.setdefault(pick.permille, []).append(pick)
-        for permille, picks in buckets.items():
-            self.by_permille[permille] = SortedList(picks)
+            largest.append((standing.largest, server_id))
+            if standing.out is not None:
+                self.out[standing.out] += 1
+                continue
+            roomiest.append((standing.roomiest, server_id))
+            for pick in standing.undominated:
+                picks.setdefault(pick.permille, []).append(pick)
+        # permille -> SortedList of Pick
+        self.by_permille = SortedDict({at: SortedList(bucket) for at, bucket in picks.items()})
+        self.roomiest = SortedList(roomiest)  # (headroom, server_id) of the servers that are in
+        self.largest = SortedList(largest)  # (capacity, server_id) of all servers
 
-    def take_in(self, server_id: str, standing: Standing) -> None:
-        """A server came, or came to stand otherwise."""
-        self._count(server_id, standing)
-        for pick in standing.undominated():
-            bucket = self.by_permille.get(pick.permille)
-            if bucket is None:
-                bucket = self.by_permille[pick.permille] = SortedList()
-            bucket.add(pick)
+    def change(self, server_id: str, old: Standing | None, new: Standing | None) -> None:
+        """A server comes (no old), goes (no new) or stands otherwise; only what differs moves."""
+        before = old.undominated if old is not None else ()
+        after = new.undominated if new is not None else ()
+        for pick in before:
+            if pick not in after:
+                self._remove(pick)
+        for pick in after:
+            if pick not in before:
+                self._add(pick)
+        _swap(self.roomiest, _rung(server_id, old), _rung(server_id, new))
+        _swap(
+            self.largest,
+            None if old is None else (old.largest, server_id),
+            None if new is None else (new.largest, server_id),
+        )
+        if old is not None and old.out is not None:
+            self.out[old.out] -= 1
+        if new is not None and new.out is not None:
+            self.out[new.out] += 1
 
-    def take_out(self, server_id: str, standing: Standing) -> None:
-        """A server went, or is about to stand otherwise."""
-        self.largest.remove((standing.largest, server_id))
-        if standing.out is not None:
-            self.out[standing.out] -= 1
-            return
-        self.roomiest.remove((standing.roomiest, server_id))
-        for pick in standing.undominated():
-            bucket = self.by_permille[pick.permille]
-            bucket.remove(pick)
-            if not bucket:
-                del self.by_permille[pick.permille]
+    def _add(self, pick: Pick) -> None:
+        bucket = self.by_permille.get(pick.permille)
+        if bucket is None:
+            bucket = self.by_permille[pick.permille] = SortedList()
+        bucket.add(pick)
 
-    def _count(self, server_id: str, standing: Standing) -> None:
-        self.largest.add((standing.largest, server_id))
-        if standing.out is not None:
-            self.out[standing.out] += 1
-        else:
-            self.roomiest.add((standing.roomiest, server_id))
+    def _remove(self, pick: Pick) -> None:
+        bucket = self.by_permille[pick.permille]
+        bucket.remove(pick)
+        if not bucket:
+            del self.by_permille[pick.permille]
 
     def emptiest(self, cost: int) -> Iterator[Pick]:
         """Undominated workers with `cost` of headroom, best first."""
@@ -153,18 +157,28 @@ class Index:
         new = None if server is None else standing_of(view, server)
         if old == new:
             return
-        if old is not None:
-            region = self.regions[old.region]
-            region.take_out(server_id, old)
-            if not region.largest:
-                del self.regions[old.region]
-            del self.standings[server_id]
+        if old is not None and new is not None and old.region == new.region:
+            self.regions[old.region].change(server_id, old, new)
+        else:
+            self._leave(server_id, old)
+            if new is not None:
+                self.regions.setdefault(new.region, Region()).change(server_id, None, new)
         if new is not None:
-            self.regions.setdefault(new.region, Region()).take_in(server_id, new)
             self.standings[server_id] = new
-        before, after = (None if old is None else old.labels, None if new is None else new.labels)
+        else:
+            del self.standings[server_id]
+        before = None if old is None else old.labels
+        after = None if new is None else new.labels
         if before != after:
             self._relabel(server_id, before, after)
+
+    def _leave(self, server_id: str, old: Standing | None) -> None:
+        if old is not None:
+            region = self.regions[old.region]
+            region.change(server_id, old, None)
+            # Or what there is would depend on what there was.
+            if not region.largest:
+                del self.regions[old.region]
 
     def _relabel(self, server_id: str, before: str | None, after: str | None) -> None:
         for label in orjson.loads(before or "{}").items():
@@ -192,8 +206,7 @@ class Index:
 
 def running_workers(view: "View", server_id: str) -> list["Worker"]:
     """The workers of a server that live, by id."""
-    rows = (view.workers[server_id, name] for name in view.workers_of.get(server_id, ()))
-    return [row for row in rows if row.state == "running"]
+    return [row for row in _workers(view, server_id) if row.state == "running"]
 
 
 def together(workers: list["Worker"]) -> tuple[int, int]:
@@ -204,40 +217,78 @@ def together(workers: list["Worker"]) -> tuple[int, int]:
 
 def standing_of(view: "View", server: "Server") -> Standing:
     """Whether rooms may be placed on a server, and on which of its workers; from the rows."""
-    server_id, loads = server.server_id, view.loads
-    capacities = [view.workers[server_id, n].capacity for n in view.workers_of.get(server_id, ())]
-    running = running_workers(view, server_id)
+    rows = _workers(view, server.server_id)
+    capacities = [row.capacity for row in rows]
+    largest = max(capacities, default=0) if server.places_workers else sum(capacities)
+    region, labels = server.region or NO_REGION, server.labels
+    out = _why_out(server)
+    if out is None:
+        running = [row for row in rows if row.state == "running"]
+        picks = _picks(view, server, running)
+        if picks:
+            best = _undominated(picks)
+            return Standing(region, labels, None, tuple(picks), best, best[-1].headroom, largest)
+        out = CPU if running else NO_WORKERS
+    return Standing(region, labels, out, (), (), 0, largest)
+
+
+def _picks(view: "View", server: "Server", running: list["Worker"]) -> list[Pick]:
+    """What could be chosen of a server, best first: workers that are not hot, or the whole."""
+    server_id, used = server.server_id, view.loads.used
     if server.places_workers:
-        largest = max(capacities, default=0)
-        # worker, used, capacity, cpu
-        carriers = [
-            (row.worker_id, loads.used(server_id, row.worker_id), row.capacity, row.cpu_permille)
+        loads = [
+            (row.worker_id, used(server_id, row.worker_id), row.capacity, row.cpu_permille)
             for row in running
         ]
+    elif running:
+        loads = [(NO_WORKER, view.loads.used_together(server_id), *together(running))]
     else:
-        largest = sum(capacities)
-        whole = (NO_WORKER, loads.used_together(server_id), *together(running))
-        carriers = [whole] if running else []
-    picks = sorted(
-        Pick(max(used * 1000 // capacity, cpu), used - capacity, server_id, worker_id)
-        for worker_id, used, capacity, cpu in carriers
-        if cpu < view.limits.cpu_permille_max
-    )
-    out = _why_out(server, bool(running), bool(picks))
-    workers = tuple(picks) if out is None else ()
-    roomiest = max((pick.headroom for pick in workers), default=0)
-    region = server.region or NO_REGION
-    return Standing(region, server.labels, out, workers, roomiest, largest)
+        loads = []
+    cpu_max = view.limits.cpu_permille_max
+    picks = []
+    for worker_id, consumers, capacity, cpu in loads:
+        if cpu < cpu_max:
+            permille = max(consumers * 1000 // capacity, cpu)
+            picks.append(Pick(permille, consumers - capacity, server_id, worker_id))
+    picks.sort()
+    return picks
 
 
-def _why_out(server: "Server", any_running: bool, any_cool: bool) -> str | None:
-    """The first reason, in the order in which decisions filter; None where there is none."""
+def _undominated(picks: list[Pick]) -> tuple[Pick, ...]:
+    """Of picks in their order, those that are roomier than all before them; at least one.
+
+    The last one is the roomiest. An over-full server keeps its best, which fits nothing.
+    """
+    best = [picks[0]]
+    for pick in picks:
+        if pick.minus_headroom < best[-1].minus_headroom:
+            best.append(pick)
+    return tuple(best)
+
+
+def _workers(view: "View", server_id: str) -> list["Worker"]:
+    workers = view.workers
+    return [workers[server_id, name] for name in view.workers_of.get(server_id, ())]
+
+
+def _rung(server_id: str, standing: Standing | None) -> tuple[int, str] | None:
+    if standing is None or standing.out is not None:
+        return None
+    return standing.roomiest, server_id
+
+
+def _swap(lines: SortedList, old: tuple[int, str] | None, new: tuple[int, str] | None) -> None:
+    if old != new:
+        if old is not None:
+            lines.remove(old)
+        if new is not None:
+            lines.add(new)
+
+
+def _why_out(server: "Server") -> str | None:
+    """The first reason of the server itself, in the order in which decisions filter."""
     if server.liveness != Liveness.UP:
         return server.liveness
     if server.administration != Administration.OPEN:
         return server.administration
-    if server.conflicting_with is not None:
-        return CONFLICTING
-    if not any_running:
-        return NO_WORKERS
-    return None if any_cool else CPU
+    return CONFLICTING if server.conflicting_with is not None else None
