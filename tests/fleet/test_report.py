@@ -55,6 +55,9 @@ def test_a_broken_promise_is_a_difference_though_the_view_agrees() -> None:
 def test_counts_of_the_run_are_what_came_since_it_began() -> None:
     before = ServiceCounts(applied=10, duplicate=1, dead=2)
     assert ServiceCounts(25, 1, 3).since(before) == ServiceCounts(15, 0, 1)
+    # A service that was restarted counts from zero; nothing may fall below it.
+    assert ServiceCounts(4, 0, 0).since(before) == ServiceCounts(4, 0, 0)
+    assert ServiceCounts(11, 0, 0).since(before) == ServiceCounts(11, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,7 @@ async def test_refusals_and_errors_are_told_apart(code: str, refused: bool, erro
     assert counts.attempted == counts.answered > 0
     assert (counts.refused > 0, counts.errors > 0) == (refused, errors)
     assert counts.placed == counts.existing == counts.moved == 0
+    assert report.refusals == ({code: counts.refused} if refused else {})
 
 
 async def test_people_wait_for_a_service_that_comes_back() -> None:

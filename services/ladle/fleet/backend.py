@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 
 from ladle.fleet.home import Home
 from ladle.fleet.report import Allocations
@@ -59,6 +59,7 @@ class Backend:
         """`asks_max`: asks under way at once; `patience_ms`: how long an ask is retried."""
         self.allocations = Allocations()
         self.latencies_ms: deque[float] = deque(maxlen=LATENCIES_MAX)
+        self.refusals: Counter[str] = Counter()
         self.broken_promises: list[str] = []
         self.last_error: str | None = None
         self.extended = 0
@@ -159,6 +160,7 @@ class Backend:
     def _count_failure(self, error: PlacementError) -> None:
         if isinstance(error, REFUSALS):
             self.allocations.refused += 1
+            self.refusals[error.code] += 1
             return
         self.allocations.errors += 1
         self._note(error)

@@ -1,6 +1,6 @@
 """What a run came to: the counts, the latencies, and whether the view matched the fleet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,10 +32,13 @@ class ServiceCounts:
     dead: int = 0
 
     def since(self, before: "ServiceCounts") -> "ServiceCounts":
+        """What came after `before`; all of it where the service began to count anew meanwhile."""
+        if self.applied < before.applied or self.duplicate < before.duplicate:
+            return self
         return ServiceCounts(
             applied=self.applied - before.applied,
             duplicate=self.duplicate - before.duplicate,
-            dead=self.dead - before.dead,
+            dead=max(0, self.dead - before.dead),
         )
 
 
@@ -61,6 +64,8 @@ class Report:
     service: ServiceCounts
     comparison: Comparison
     incidents: Incidents = field(default_factory=Incidents)
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    """How often each code refused an ask."""
     broken_promises: tuple[str, ...] = ()
     """Sentences about rooms that callers were told at two homes in one generation."""
 

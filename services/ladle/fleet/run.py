@@ -89,6 +89,7 @@ async def run(
             service=service,
             comparison=comparison,
             incidents=fleet.mishaps.incidents(),
+            refusals=dict(fleet.backend.refusals),
             broken_promises=tuple(fleet.backend.broken_promises),
         )
         watcher.tell("leaving")
