@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,8 +14,8 @@ from hypothesis import strategies as st
 
 from ladle.core.record import FIRST_PREV_HASH, Entry, Kind, canonical
 from ladle.journal.chain import open_record, seal, verify
-from ladle.journal.store import Head
-from tests.journal.making import SALT, record_after, records_after
+from ladle.journal.store import Batch, Changes, Head
+from tests.journal.making import SALT, fresh_store, record_after, records_after, writer_of
 
 EMPTY = Head(0, FIRST_PREV_HASH, 0)
 
@@ -99,3 +103,44 @@ def test_the_columns_for_queries_are_not_under_the_hash():
     records = records_after(EMPTY, 2, room_id="standup")
     records[0] = replace(records[0], room_id=None)
     assert verify(records, after_offset=0, after_hash=FIRST_PREV_HASH) is None
+
+
+def hand_made_check():
+    """The program that docs/journal.md prints."""
+    page = (Path(__file__).parents[2] / "docs/journal.md").read_text(encoding="utf-8")
+    return page.partition("```python\n")[2].partition("```")[0]
+
+
+def checked_by_hand(path):
+    return subprocess.run(
+        (sys.executable, "-c", hand_made_check(), path), capture_output=True, text=True
+    )
+
+
+async def test_the_check_in_the_docs_agrees(tmp_path):
+    store = await fresh_store(f"sqlite:///{tmp_path}/ladle.db")
+    records = records_after(EMPTY, 5)
+    await store.append(await writer_of(store), Batch(records, Changes()))
+    await store.close()
+    checked = checked_by_hand(tmp_path / "ladle.db")
+    assert (checked.stdout, checked.stderr) == (f"5 {records[-1].hash}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("UPDATE journal SET body = x'7b7d' WHERE offset = 3", "the body of 3 was changed"),
+        ("UPDATE journal SET term = 2 WHERE offset = 3", "record 3 was changed"),
+        ("DELETE FROM journal WHERE offset = 3", "the chain breaks at 4"),
+    ],
+)
+async def test_the_check_in_the_docs_finds_a_change(tmp_path, change, says):
+    store = await fresh_store(f"sqlite:///{tmp_path}/ladle.db")
+    await store.append(await writer_of(store), Batch(records_after(EMPTY, 5), Changes()))
+    await store.close()
+    with sqlite3.connect(tmp_path / "ladle.db") as connection:
+        connection.execute(change)
+    connection.close()
+    checked = checked_by_hand(tmp_path / "ladle.db")
+    assert checked.returncode == 1
+    assert says in checked.stderr

@@ -14,6 +14,7 @@ import pytest
 
 from ladle.core.record import FIRST_PREV_HASH
 from ladle.journal.open import open_store
+from ladle.journal.schema import upgrade
 from ladle.journal.sqlite_errors import translate
 from ladle.journal.store import (
     BadData,
@@ -220,8 +221,18 @@ async def test_a_writer_killed_inside_a_transaction_leaves_nothing_of_it(tmp_pat
 
 async def test_a_folder_that_may_not_be_written_is_an_error_that_names_it(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises((StoreError, OSError), match="file"):
+    with pytest.raises(StoreError, match="file/ladle"):
         await fresh_store(f"sqlite:///{tmp_path}/file/ladle.db")
+
+
+async def test_upgrading_what_cannot_be_reached_names_it_without_its_password(tmp_path):
+    url = f"postgresql://ladle:secret@/ladle?host={tmp_path}"
+    with pytest.raises(StoreError, match="LADLE_DATABASE_URL") as caught:
+        await upgrade(url)
+    assert "secret" not in str(caught.value)
+    (tmp_path / "ladle.db").mkdir()
+    with pytest.raises(StoreError, match=r"ladle\.db"):
+        await upgrade(f"sqlite:///{tmp_path}/ladle.db")
 
 
 def test_durability_is_what_was_asked_for(tmp_path):

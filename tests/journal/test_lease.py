@@ -1,6 +1,8 @@
 """One writer at a time: terms, take-over, and a former holder who does not know it yet."""
 
 import asyncio
+import sys
+import time
 
 import pytest
 
@@ -131,3 +133,34 @@ async def test_the_outbox_rides_along(store):
     await store.append(mine, batch_after(await store.head(), outbox=OutboxCursor(1, 2)))
     await store.append(mine, batch_after(await store.head(), outbox=OutboxCursor(1, 1)))
     assert (await store.load()).outbox == OutboxCursor(1, 2)
+
+
+RACER = """
+import asyncio, sys, time
+from ladle.journal.open import open_store
+async def race(url, name, at):
+    store = open_store(url)
+    await store.open()
+    while time.time() < at:
+        pass
+    lease = await store.take_lease(name, None)
+    print(lease.term if lease else 0)
+    await store.close()
+asyncio.run(race(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+"""
+
+
+async def test_processes_race_for_the_lease(store, database_url):
+    """Three processes that start at the same instant; one is the writer."""
+    at = str(time.time() + 4)
+    racers = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", RACER, database_url, name, at), stdout=asyncio.subprocess.PIPE
+        )
+        for name in "abc"
+    ]
+    said = [(await racer.communicate())[0].decode().strip() for racer in racers]
+    assert sorted(said) == ["0", "0", "1"]
+    lease = await store.lease()
+    assert lease is not None
+    assert lease.holder == "abc"[said.index("1")]

@@ -99,6 +99,15 @@ async def connect_postgres(url: PostgresUrl, busy_ms: int) -> Any:
     return connection
 
 
+def driver_errors(url: SqliteUrl | PostgresUrl) -> tuple[type[Exception], ...]:
+    """What the driver raises while connecting, where SQLAlchemy does not wrap it yet."""
+    if isinstance(url, SqliteUrl):
+        return (sqlite3.Error,)
+    import asyncpg
+
+    return (asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
 def engine_for(url: SqliteUrl | PostgresUrl, busy_ms: int, *, writes: bool = False) -> AsyncEngine:
     """An engine whose transactions are real ones on both databases.
 

@@ -1,15 +1,18 @@
 """The schema's version: bring a database up to this program, and keep older programs out."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ladle.journal.engine import engine_for
-from ladle.journal.store import SchemaTooNew, SchemaTooOld
+from ladle.journal.engine import driver_errors, engine_for
+from ladle.journal.store import SchemaTooNew, SchemaTooOld, StoreError
 from ladle.journal.tables import LEASE
 from ladle.journal.url import PostgresUrl, SqliteUrl, parse
 
@@ -29,33 +32,26 @@ async def upgrade(url: str) -> int:
     """Bring the database at `url` to this program's schema, from empty or older; the version.
 
     One transaction: a failed migration leaves what was. A running older writer loses its lease.
-    Raises SchemaTooNew, StoreError for a bad URL, and what the driver raises.
+    Raises SchemaTooNew, StoreError where the URL is bad or the database cannot be reached.
     """
     target = parse(url)
-    if isinstance(target, SqliteUrl):
-        target.path.parent.mkdir(parents=True, exist_ok=True)
-    engine = engine_for(target, BUSY_MS, writes=True)
-    try:
-        async with engine.begin() as connection:
-            if isinstance(target, PostgresUrl):
-                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-            await connection.run_sync(_upgrade)
-    finally:
-        await engine.dispose()
+    async with _connected(target, writes=True) as connection:
+        if isinstance(target, PostgresUrl):
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        await connection.run_sync(_upgrade)
     return VERSION
 
 
 async def current(url: str) -> int | None:
-    """The version of the database at `url`; None where it has no tables of Ladle's."""
+    """The version of the database at `url`; None where it has no tables of Ladle's.
+
+    Raises StoreError where the URL is bad or the database cannot be reached.
+    """
     target = parse(url)
     if isinstance(target, SqliteUrl) and not target.path.exists():
         return None
-    engine = engine_for(target, BUSY_MS)
-    try:
-        async with engine.connect() as connection:
-            return await connection.run_sync(_version)
-    finally:
-        await engine.dispose()
+    async with _connected(target, writes=False) as connection:
+        return await connection.run_sync(_version)
 
 
 async def check(connection: AsyncConnection) -> None:
@@ -88,6 +84,28 @@ def alembic_config(connection: Connection) -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     return config
+
+
+@asynccontextmanager
+async def _connected(
+    target: SqliteUrl | PostgresUrl, *, writes: bool
+) -> AsyncIterator[AsyncConnection]:
+    """A transaction on the database; what its driver raises becomes StoreError."""
+    shown = target.path if isinstance(target, SqliteUrl) else target.shown
+    faults = (SQLAlchemyError, OSError, TimeoutError, *driver_errors(target))
+    engine = engine_for(target, BUSY_MS, writes=writes)
+    try:
+        if isinstance(target, SqliteUrl):
+            target.path.parent.mkdir(parents=True, exist_ok=True)
+        async with engine.begin() as connection:
+            yield connection
+    except StoreError:
+        raise
+    except faults as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreError(f"LADLE_DATABASE_URL, {shown}: {cause}") from error
+    finally:
+        await engine.dispose()
 
 
 def _upgrade(connection: Connection) -> None:
