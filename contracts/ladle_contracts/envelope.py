@@ -1,25 +1,30 @@
 """Bytes to models and back: every message of the contract, in both directions.
 
+Events of media servers, requests and replies stand here; what Ladle says by itself stands in
+own_messages.py and is named here too.
+
 Decoding raises ContractViolation, with a stable reason and a sentence that names the field; what is
 decoded can be journaled and replayed as it is. Encoding makes `Outgoing` messages with the
 exchange, key and properties that the contract asks for.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from ladle_contracts import cloudevents, strict_json
-from ladle_contracts.commands import COMMAND_TYPES, COMMANDS, Command
 from ladle_contracts.events import EVENT_TYPES, EVENTS, EventData
 from ladle_contracts.fields import ID, SERVER_ID, RequestId, ServerId, UserName, Wire
 from ladle_contracts.link import Message, Outgoing
-from ladle_contracts.own_events import OWN_EVENTS, OwnEvent
+from ladle_contracts.own_messages import ReceivedCommand as ReceivedCommand
+from ladle_contracts.own_messages import ReceivedOwnEvent as ReceivedOwnEvent
+from ladle_contracts.own_messages import decode_command as decode_command
+from ladle_contracts.own_messages import decode_own_event as decode_own_event
+from ladle_contracts.own_messages import encode_command as encode_command
+from ladle_contracts.own_messages import encode_own_event as encode_own_event
 from ladle_contracts.requests import (
     OPERATION_NAMES,
     OPERATIONS,
@@ -31,24 +36,17 @@ from ladle_contracts.requests import (
     ErrorReply,
     digest_of_body,
 )
-from ladle_contracts.times import to_ms, to_rfc3339
-from ladle_contracts.topology import DEFAULT_CELL, Topology
+from ladle_contracts.times import to_rfc3339
+from ladle_contracts.topology import DEFAULT_CELL, Topology, topology_of
+from ladle_contracts.validating import validated
 from ladle_contracts.violation import ContractViolation as ContractViolation
 from ladle_contracts.violation import Reason as Reason
-from ladle_contracts.violation import violation_of
 
 SOURCE_PREFIX = "/servers/"
 REQUEST_ID_HEADER = "request_id"
 ON_BEHALF_OF_HEADER = "onbehalfof"
 REPLY_BYTES_MAX = 16 * 1024 * 1024
 """Replies come from Ladle, and its views grow with the fleet: 1,000 servers x 8 are 1.3 MB."""
-
-_OWN_EVENT_ID = re.compile(
-    rf"(?P<cell>{SERVER_ID}):(?P<offset>[0-9]{{1,16}}):(?P<index>[0-9]{{1,16}})"
-)
-W = TypeVar("W", bound=BaseModel)
-
-_topology = lru_cache(maxsize=64)(Topology)
 
 _SERVER_ID: TypeAdapter[str] = TypeAdapter(ServerId)
 _REQUEST_ID: TypeAdapter[str] = TypeAdapter(RequestId)
@@ -93,29 +91,6 @@ class Request:
         return self.operation in WRITES
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedCommand:
-    """A command as its server reads it."""
-
-    type: str
-    id: str
-    server_id: str
-    expires_at_ms: int
-    data: Command
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedOwnEvent:
-    """One of Ladle's own events; `offset` and `index` order them within a cell."""
-
-    type: str
-    id: str
-    offset: int
-    index: int
-    time_ms: int | None
-    data: OwnEvent
-
-
 def error_code_of(violation: ContractViolation) -> ErrorCode:
     """The code that answers a request which is refused at the envelope."""
     if violation.reason is Reason.UNKNOWN_OPERATION:
@@ -153,7 +128,7 @@ def decode_event(message: Message) -> Event:
         incarnation=attributes.incarnation,
         sequence=attributes.sequence,
         time_ms=time_ms,
-        data=_validate(model, data, prefix="data", server_id=server_id),
+        data=validated(model, data, prefix="data", server_id=server_id),
         user=message.user_id,
         on_behalf_of=attributes.onbehalfof,
     )
@@ -185,7 +160,7 @@ def encode_event(
         "onbehalfof": on_behalf_of,
     }
     return Outgoing(
-        exchange=_topology(cell).media_events,
+        exchange=topology_of(cell).media_events,
         routing_key=Topology.event_key(event_type, server_id),
         body=cloudevents.write(attributes, data.model_dump(mode="json", exclude_none=True)),
         content_type=cloudevents.CONTENT_TYPE,
@@ -223,7 +198,7 @@ def decode_request(message: Message) -> Request:
         )
     on_behalf_of = _header(message, ON_BEHALF_OF_HEADER, _USER)
     raw = strict_json.loads(message.body, size_max=cloudevents.BODY_BYTES_MAX)
-    body = _validate(model, raw)
+    body = validated(model, raw)
     return Request(
         operation=operation,
         request_id=request_id or "",
@@ -255,7 +230,7 @@ def encode_request(
     if on_behalf_of is not None:
         headers[ON_BEHALF_OF_HEADER] = on_behalf_of
     return Outgoing(
-        exchange=_topology(cell).placement_requests,
+        exchange=topology_of(cell).placement_requests,
         routing_key=operation,
         body=body.model_dump_json(exclude_none=True).encode(),
         headers=headers,
@@ -299,139 +274,10 @@ def decode_reply(operation: str, message: Message) -> AnyReply:
     raw = strict_json.loads(message.body, size_max=REPLY_BYTES_MAX)
     is_error = isinstance(raw, dict) and raw.get("status") == "error"
     model: type[AnyReply] = ErrorReply if is_error else REPLIES[operation]
-    return _validate(model, raw)
+    return validated(model, raw)
 
 
-# What Ladle says by itself
-
-
-def encode_own_event(
-    event_type: str,
-    data: OwnEvent | Mapping[str, Any],
-    *,
-    offset: int,
-    index: int,
-    time_ms: int,
-    cell: str = DEFAULT_CELL,
-    message_id: str | None = None,
-) -> Outgoing:
-    """One of Ladle's own events; its id says which record it follows from.
-
-    Raises ContractViolation where `data` is not that of its type.
-    """
-    checked = _checked(OWN_EVENTS[event_type], data)
-    server_id = getattr(checked, "server_id", None)
-    topology = _topology(cell)
-    event_id = f"{cell}:{offset}:{index}"
-    attributes = {
-        "id": event_id,
-        "source": topology.own_source,
-        "type": event_type,
-        "subject": getattr(checked, "room_id", None) or server_id,
-        "time": to_rfc3339(time_ms),
-    }
-    return Outgoing(
-        exchange=topology.placement_events,
-        routing_key=Topology.own_event_key(event_type, server_id),
-        body=cloudevents.write(attributes, checked.model_dump(mode="json", exclude_none=True)),
-        content_type=cloudevents.CONTENT_TYPE,
-        type=event_type,
-        message_id=message_id or event_id,
-        persistent=True,
-    )
-
-
-def decode_own_event(message: Message, *, cell: str = DEFAULT_CELL) -> ReceivedOwnEvent:
-    """A message from `placement.events`; `unknown-type` for one of a newer Ladle."""
-    attributes, time_ms, data = cloudevents.read(message)
-    _check_own_source(attributes.source, cell)
-    model = OWN_EVENTS.get(attributes.type)
-    if model is None:
-        raise ContractViolation(Reason.UNKNOWN_TYPE, "type: no event of this contract", "type")
-    offset, index = _place_of(attributes.id, cell)
-    return ReceivedOwnEvent(
-        type=attributes.type,
-        id=attributes.id,
-        offset=offset,
-        index=index,
-        time_ms=time_ms,
-        data=_validate(model, data, prefix="data"),
-    )
-
-
-def encode_command(
-    command: Command,
-    *,
-    server_id: str,
-    command_id: str,
-    time_ms: int,
-    cell: str = DEFAULT_CELL,
-    message_id: str | None = None,
-) -> Outgoing:
-    """A command; mandatory, so that a missing command queue shows and can be declared."""
-    command_type = COMMAND_TYPES[type(command)]
-    topology = _topology(cell)
-    attributes = {
-        "id": command_id,
-        "source": topology.own_source,
-        "type": command_type,
-        "subject": server_id,
-        "time": to_rfc3339(time_ms),
-    }
-    return Outgoing(
-        exchange=topology.media_commands,
-        routing_key=Topology.event_key(command_type, server_id),
-        body=cloudevents.write(attributes, command.model_dump(mode="json", exclude_none=True)),
-        content_type=cloudevents.CONTENT_TYPE,
-        type=command_type,
-        message_id=message_id or command_id,
-        persistent=True,
-        mandatory=True,
-    )
-
-
-def decode_command(message: Message, *, cell: str = DEFAULT_CELL) -> ReceivedCommand:
-    """A message from a command queue; `unknown-type` for a command of a newer Ladle."""
-    attributes, _, data = cloudevents.read(message)
-    _check_own_source(attributes.source, cell)
-    command_type, _, server_id = message.routing_key.rpartition(".")
-    if command_type != attributes.type:
-        raise ContractViolation(
-            Reason.SOURCE_MISMATCH, "type: must be that of the routing key", "type"
-        )
-    model = COMMANDS.get(command_type)
-    if model is None:
-        raise ContractViolation(Reason.UNKNOWN_TYPE, "type: no command of this contract", "type")
-    command = _validate(model, data, prefix="data")
-    try:
-        expires_at_ms = to_ms(command.expires_at)
-    except ValueError as error:
-        raise ContractViolation(
-            Reason.BAD_DATA, f"data.expires_at: {error}", "data.expires_at"
-        ) from None
-    return ReceivedCommand(command_type, attributes.id, server_id, expires_at_ms, command)
-
-
-# What all of them share
-
-
-def _validate(model: type[W], raw: object, *, prefix: str = "", server_id: str | None = None) -> W:
-    if not isinstance(raw, dict):
-        field = prefix or None
-        detail = f"{prefix}: must be a JSON object" if prefix else "the body must be a JSON object"
-        raise ContractViolation(Reason.BAD_DATA, detail, field, server_id=server_id)
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        violation = violation_of(error, Reason.BAD_DATA, prefix)
-        violation.server_id = server_id
-        raise violation from None
-
-
-def _checked(model: type[OwnEvent], data: OwnEvent | Mapping[str, Any]) -> OwnEvent:
-    if isinstance(data, model):
-        return data
-    return _validate(model, data)
+# What both need
 
 
 def _server_of(source: str) -> str:
@@ -446,20 +292,6 @@ def _server_of(source: str) -> str:
         raise ContractViolation(
             Reason.BAD_ID, f"source: the server_id must match {SERVER_ID}", "source"
         ) from None
-
-
-def _check_own_source(source: str, cell: str) -> None:
-    if source != _topology(cell).own_source:
-        raise ContractViolation(
-            Reason.SOURCE_MISMATCH, f"source: must be {_topology(cell).own_source}", "source"
-        )
-
-
-def _place_of(event_id: str, cell: str) -> tuple[int, int]:
-    match = _OWN_EVENT_ID.fullmatch(event_id)
-    if match is None or match["cell"] != cell:
-        raise ContractViolation(Reason.BAD_ID, "id: must be <cell>:<offset>:<index>", "id")
-    return int(match["offset"]), int(match["index"])
 
 
 def _header(message: Message, name: str, kind: TypeAdapter[str]) -> str | None:

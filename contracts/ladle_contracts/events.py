@@ -1,4 +1,4 @@
-"""What media servers say: the data of each event type. See docs/contract.md for the rules.
+"""What media servers say: the data of each event type; docs/contract.md has the rules.
 
 The server itself is not in the data: the envelope's `source` names it (`/servers/<server_id>`), as
 does the routing key.

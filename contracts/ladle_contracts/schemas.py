@@ -145,18 +145,19 @@ def standalone(kind: Kind) -> Schema:
         "title": kind.full_name,
         "description": kind.model.__doc__,
         **body,
-        "$defs": {name: every[name] for name in sorted(_reached(kind.model.__name__, every))},
+        "$defs": {name: every[name] for name in sorted(reached(kind.model.__name__, every))},
     }
 
 
-def _reached(name: str, every: dict[str, Schema]) -> set[str]:
-    reached, ahead = set[str](), [name]
+def reached(name: str, every: dict[str, Schema]) -> set[str]:
+    """Which of `every` schema the one of that name needs, itself among them."""
+    found, ahead = set[str](), [name]
     while ahead:
         one = ahead.pop()
-        if one not in reached:
-            reached.add(one)
+        if one not in found:
+            found.add(one)
             ahead += [ref.rsplit("/", 1)[1] for ref in refs_of(every[one])]
-    return reached
+    return found
 
 
 def refs_of(schema: Any) -> Iterator[str]:

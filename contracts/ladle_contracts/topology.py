@@ -8,6 +8,7 @@ RabbitMQ 3.10 and 4.x both accept the arguments.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ladle_contracts.fields import SERVER_ID
 from ladle_contracts.requests import READS, WRITES
@@ -237,3 +238,7 @@ class Topology:
             Binding(self.placement_events, self.log, "#"),
             Binding(self.placement_dead, self.dead_letters, "#"),
         )
+
+
+topology_of = lru_cache(maxsize=64)(Topology)
+"""The topology of a cell, made once: encoding asks for it with every message."""

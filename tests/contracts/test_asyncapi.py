@@ -24,7 +24,7 @@ from ladle_contracts.envelope import (
 from ladle_contracts.examples import examples
 from ladle_contracts.link import Outgoing
 from ladle_contracts.requests import READS, WRITES
-from ladle_contracts.schemas import Kind, kinds, refs_of, standalone
+from ladle_contracts.schemas import Kind, kinds, reached, refs_of, standalone
 from ladle_contracts.topology import Topology
 from tests.contracts.messages import delivered
 from tests.contracts.test_event_envelope import BAD_ATTRIBUTES
@@ -73,6 +73,16 @@ def test_drift_is_found_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture
     ]
     assert len(generate.write(tmp_path)) == 2
     assert generate.main([*to, "--check"]) == 0
+
+
+def test_a_standalone_schema_holds_what_it_reaches_and_no_more() -> None:
+    every: dict[str, dict[str, Any]] = {
+        "A": {"$ref": "#/$defs/B"},
+        "B": {"items": [{"$ref": "#/$defs/A"}]},
+        "C": {},
+    }
+    assert reached("A", every) == {"A", "B"}
+    assert reached("C", every) == {"C"}
 
 
 # The document
