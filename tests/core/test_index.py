@@ -226,7 +226,10 @@ def test_servers_that_carry_labels():
     view = fleet("a", labels='{"gpu":"yes","tier":"1"}')
     add_server(view, "b", labels='{"gpu":"yes"}')
     add_server(view, "c")
-    carrying = view.index.carrying
+
+    def carrying(labels: dict[str, str]) -> set[str]:
+        return view.index.carrying(labels)
+
     assert carrying({"gpu": "yes"}) == {"a", "b"}
     assert carrying({"gpu": "yes", "tier": "1"}) == {"a"}
     assert carrying({"gpu": "no"}) == set()
@@ -241,6 +244,19 @@ def test_an_empty_region_is_forgotten():
     view = fleet("a@eu", "b@us")
     change(view, ("gone", "a"))
     assert set(view.index.regions) == {"us"}
+
+
+def test_the_index_is_of_the_rows_as_they_are():
+    """It looks when it is asked: a change in the same record is seen too."""
+    view = fleet("a")
+    assert view.index.standings["a"].roomiest == 500
+    view.put(changed(view.workers["a", "0"], observed=100))
+    assert view.index.standings["a"].roomiest == 400
+    assert view.changed_servers() == ["a"], "what changed in the record is still news"
+    view.put(changed(view.workers["a", "0"], observed=200))
+    view.settle()
+    assert view.changed_servers() == []
+    assert view.index.standings["a"].roomiest == 300
 
 
 def test_a_look_that_finds_nothing_new_changes_nothing():

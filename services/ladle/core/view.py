@@ -99,8 +99,9 @@ class View:
         self.liveness: Counter[str] = Counter()  # how many servers are up, stale, lost
         self.silent: SortedList = SortedList()  # (heard_at_ms, server_id) of those that are stale
         self.loads = Load()  # running sums of every worker
-        self.index = Index()  # workers by region and headroom
-        self._dirty: set[str] = set()  # servers that index.py has not looked at since they changed
+        self._index = Index()  # workers by region and headroom; see `index`
+        self._index_due: set[str] = set()  # servers that it has not looked at since they changed
+        self._dirty: set[str] = set()  # servers that changed in this record
         self._changes: dict[str, dict[Any, Any]] = {name: {} for name in TABLES}
 
     def put(self, row: Any) -> None:
@@ -126,10 +127,21 @@ class View:
         return sorted(self._dirty)
 
     def settle(self) -> None:
-        """Bring the index up to date with the servers that changed; `apply` ends with it."""
-        for server_id in sorted(self._dirty):
-            self.index.refresh(self, server_id)
+        """The record is folded: what changed in it is no news any more; `apply` ends with it."""
+        self._index_due |= self._dirty
         self._dirty.clear()
+
+    @property
+    def index(self) -> Index:
+        """Of the rows as they are. It looks at servers when it is asked, not at every change.
+
+        Most records decide nothing, and a replay decides nothing at all. What it holds is a
+        function of the rows, so when and in which order it looks makes no difference.
+        """
+        for server_id in self._index_due | self._dirty:
+            self._index.refresh(self, server_id)
+        self._index_due.clear()
+        return self._index
 
     def take_changes(self) -> dict[str, dict[Key, Values | None]]:
         """Rows changed since the last call: last values by key (always a tuple), None = deleted."""
