@@ -12,7 +12,7 @@ out, a channel's life from Channel.OpenOk coming in), never from private state o
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aio_pika import RobustConnection
 from aiormq.connection import SSLContextProvider, TransportFactory
@@ -105,7 +105,7 @@ class Wire(asyncio.StreamReaderProtocol):
         self._tap = tap
         self._reader = reader
         self._event_loop = loop
-        self._socket: asyncio.Transport | None = None
+        self._socket: asyncio.WriteTransport | None = None
         self._is_open = False
         self._rest = b""
         self._out: list[bytes] = []
@@ -116,8 +116,8 @@ class Wire(asyncio.StreamReaderProtocol):
     # From the broker
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._socket = transport
+        # No isinstance: uvloop's transports have the interface and not the base class.
+        self._socket = cast(asyncio.Transport, transport)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

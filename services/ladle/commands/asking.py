@@ -3,12 +3,15 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
-from ladle_contracts.client import PlacementClient, PlacementError
-from ladle_contracts.settings import ClientSettings
 from pydantic import ValidationError
 
 from ladle.commands.output import NO, UNREACHABLE, USAGE, fail, settings_errors
+from ladle_contracts.client import PlacementClient
+from ladle_contracts.errors import OutcomeUnknownError, PlacementError, ServiceAbsent, Unreachable
 from ladle_contracts.link import LinkError
+from ladle_contracts.settings import ClientSettings
+
+ADVICE = "check LADLE_AMQP_URL, and that the placement service runs: `ladle doctor`"
 
 RETRY_CODES = ("unavailable", "rate-limited", "internal")
 """Codes that say nothing of the room or server that was asked for."""
@@ -19,7 +22,10 @@ async def client_for() -> AsyncIterator[PlacementClient]:
     """A connected client, closed at the end."""
     settings = ClientSettings()
     async with PlacementClient.connect(
-        settings.amqp_url, cell=settings.cell, timeout_ms=settings.request_timeout_ms
+        settings.url,
+        ssl_context=settings.ssl_context(),
+        cell=settings.cell,
+        timeout_ms=settings.request_timeout_ms,
     ) as client:
         yield client
 
@@ -30,15 +36,17 @@ def asked() -> Iterator[None]:
     try:
         yield
     except PlacementError as error:
-        code = getattr(error, "code", "")
+        code = error.code or ""
         if code == "invalid-request":
             fail(USAGE, str(error))
+        if isinstance(error, ServiceAbsent | Unreachable | OutcomeUnknownError):
+            fail(UNREACHABLE, str(error), ADVICE)
         fail(UNREACHABLE if code in RETRY_CODES else NO, str(error))
     except (LinkError, TimeoutError, OSError) as error:
         fail(
             UNREACHABLE,
             str(error) or "no answer in time",
-            "check LADLE_AMQP_URL, and that the placement service runs: `ladle doctor`",
+            ADVICE,
         )
     except ValidationError as error:
         fail(USAGE, settings_errors(error), "docs/configuration.md lists every variable")

@@ -33,9 +33,9 @@ def declare(
     names = [x.name for x in parts.exchanges] + [q.name for q in parts.queues]
     try:
         if check:
-            absent = asyncio.run(broker.missing(settings.amqp_url, topology))
+            absent = asyncio.run(broker.missing(settings.url, topology))
         else:
-            asyncio.run(broker.declare(settings.amqp_url, topology))
+            asyncio.run(broker.declare(settings.url, topology))
             absent = []
     except LinkDown as error:
         fail(UNREACHABLE, str(error), "check LADLE_AMQP_URL and that the broker runs")

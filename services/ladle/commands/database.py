@@ -30,7 +30,7 @@ def upgrade(
     from ladle.journal.store import StoreError
     from ladle.placement.settings import PlacementSettings
 
-    url = PlacementSettings().database_url
+    url = PlacementSettings().database
     try:
         before = asyncio.run(schema.current(url))
         after = asyncio.run(schema.upgrade(url))

@@ -49,8 +49,8 @@ async def _look() -> list[Finding]:
 
     settings = PlacementSettings()
     findings = [_python(), *_programs()]
-    findings += await _broker(settings.amqp_url, settings.cell, settings.requests_quorum)
-    findings += await _database(settings.database_url)
+    findings += await _broker(settings.url, settings.cell, settings.requests_quorum)
+    findings += await _database(settings.database)
     return findings
 
 

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
-from ladle_contracts.client import PlacementClient
 from rich.table import Table
 
 from ladle.commands.asking import asked, client_for
 from ladle.commands.output import USAGE, fail, out, print_json
+from ladle_contracts.client import PlacementClient
 from ladle_contracts.replies import DrainReply, PlacedReply, ReleaseReply, Reply
 
 Json = Annotated[bool, typer.Option("--json", help="Print the reply as one JSON object.")]

@@ -69,10 +69,10 @@ async def _serve(settings: object, *, upgrade: bool) -> None:
 
     assert isinstance(settings, PlacementSettings)
     if upgrade:
-        await upgrade_schema(settings.database_url)
+        await upgrade_schema(settings.database)
     service = PlacementService(
         settings,
-        store=open_store(settings.database_url),
+        store=open_store(settings.database),
         make_link=lambda: make_link(settings),
         clock=SystemClock(),
     )

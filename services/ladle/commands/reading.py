@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
-from ladle_contracts.client import PlacementClient
 from rich.table import Table
 
 from ladle.commands.asking import asked, client_for
 from ladle.commands.bars import bar, permille_of
 from ladle.commands.operations import Json, RoomArgument
 from ladle.commands.output import out, print_json
-from ladle_contracts.replies import LookupReply, Reply, RoomsReply, ViewReply
+from ladle_contracts.client import PlacementClient
+from ladle_contracts.replies import LookupReply, Reply, RoomsReply, RoomState, ViewReply
 
 R = TypeVar("R", bound=Reply)
 
@@ -96,7 +96,7 @@ def _print_view(reply: ViewReply) -> None:
 def rooms(
     server: Annotated[str | None, typer.Option(help="Only rooms on this server.")] = None,
     state: Annotated[
-        str | None,
+        RoomState | None,
         typer.Option(help="held, held-again, active, active-held or stranded."),
     ] = None,
     after: Annotated[str | None, typer.Option(help="Start behind this room id.")] = None,

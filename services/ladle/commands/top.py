@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
-from ladle_contracts.client import PlacementClient
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from ladle.commands.asking import asked, client_for
 from ladle.commands.output import USAGE, fail
 from ladle.commands.screen import Screen, frame
+from ladle_contracts.client import PlacementClient
 from ladle_contracts.requests import DecisionRecord, ViewReply
 
 DECISIONS_KEPT = 200
@@ -95,7 +95,7 @@ async def _look(client: PlacementClient, watch: _Watch) -> None:
         watch.trouble = str(error) or type(error).__name__
 
 
-def _frame(watch: _Watch, console: Console) -> object:
+def _frame(watch: _Watch, console: Console) -> RenderableType:
     assert watch.view is not None
     screen = Screen(console.width, console.height, watch.sort, watch.first, watch.trouble)
     return frame(watch.view, list(watch.decisions), screen)

@@ -1,0 +1,1 @@
+"""The laboratory: benchmarks whose figures are ratios inside one run."""

@@ -8,6 +8,5 @@ from ladle_contracts.link import Link
 
 def make_link(settings: PlacementSettings) -> Link:
     """A link that is not open yet; reconnects by itself once it has been."""
-    if settings.link == "plain":
-        return FastStreamLink(settings.amqp_url)
-    return FastLink(settings.amqp_url)
+    kind = FastStreamLink if settings.link == "plain" else FastLink
+    return kind(settings.url, name="ladle placement", ssl_context=settings.ssl_context())

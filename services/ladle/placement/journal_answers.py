@@ -140,6 +140,4 @@ async def fleet_view_at(store: Store, body: Body) -> Answer:
             details={"offset": head.offset},
         )
     view = await view_at(store, body["at_offset"])
-    return queries.fleet_view(
-        view, view.recorded_at_ms, region=body["region"], server_id=body["server_id"]
-    )
+    return queries.fleet_view(view, region=body["region"], server_id=body["server_id"])

@@ -1,11 +1,14 @@
 """A message from a media server: refused, recognised, left waiting for company, or recorded."""
 
+from typing import Any
+
 from ladle.core.received import is_duplicate_event
 from ladle.core.record import Kind
 from ladle.placement.batch import Arrival
 from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.refusals import refuse_event
-from ladle.placement.writer import Writer, printable
+from ladle.placement.text import printable
+from ladle.placement.writer import Writer
 from ladle_contracts.envelope import ContractViolation, Event, decode_event
 from ladle_contracts.events import WorkerStatus
 from ladle_contracts.link import Message
@@ -35,7 +38,7 @@ class OnEvent:
         except WrongIdentity as error:
             refuse_event(message, writer, "wrong-identity", str(error), None)
             return
-        payload = {
+        payload: dict[str, Any] = {
             "type": event.type,
             "id": event.id,
             "source_server_id": event.server_id,
@@ -44,7 +47,9 @@ class OnEvent:
             "time_ms": event.time_ms,
             "data": event.data.model_dump(mode="json"),
         }
-        if is_duplicate_event(writer.view, payload) or _waits_already(writer, event):
+        if is_duplicate_event(writer.view, payload, writer.scribe.next_offset) or _waits_already(
+            writer, event
+        ):
             # Acked with the batch: the first copy may not be durable yet.
             writer.batch.acks.append(message)
             writer.metrics.events.labels(event.type, "duplicate").inc()
@@ -60,7 +65,7 @@ class OnEvent:
         self._record(message, event, payload, writer)
 
     def _record(
-        self, message: Message, event: Event, payload: dict[str, object], writer: Writer
+        self, message: Message, event: Event, payload: dict[str, Any], writer: Writer
     ) -> None:
         _, outcome = writer.record(
             Kind.EVENT,

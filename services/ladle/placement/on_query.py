@@ -31,7 +31,7 @@ AT_ONCE_MAX = 8
 Answer = dict[str, Any]
 
 
-def from_view(view: View, request: Request, now_ms: int) -> Answer | None:
+def from_view(view: View, request: Request) -> Answer | None:
     """The answer that the view alone gives; None where the journal must be asked."""
     body = request.body.model_dump(mode="json")
     if request.operation == "lookup":
@@ -46,7 +46,7 @@ def from_view(view: View, request: Request, now_ms: int) -> Answer | None:
         )
     at_offset = body.get("at_offset")
     if request.operation == "view" and (at_offset is None or at_offset == view.offset):
-        return queries.fleet_view(view, now_ms, region=body["region"], server_id=body["server_id"])
+        return queries.fleet_view(view, region=body["region"], server_id=body["server_id"])
     return None
 
 
@@ -90,7 +90,7 @@ class OnQuery:
         if min_offset > offset:
             answer: Answer | None = behind(offset, min_offset)
         else:
-            answer = from_view(writer.view, request, writer.timekeeper.now_ms())
+            answer = from_view(writer.view, request)
         if answer is not None:
             writer.answer(arrival, answer, operation=request.operation, offset=offset)
             return

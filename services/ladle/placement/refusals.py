@@ -4,7 +4,8 @@ import hashlib
 
 from ladle.placement.batch import Arrival
 from ladle.placement.replies import error_answer
-from ladle.placement.writer import Writer, printable
+from ladle.placement.text import printable
+from ladle.placement.writer import Writer
 from ladle_contracts.envelope import ContractViolation, error_code_of
 from ladle_contracts.link import Message
 from ladle_contracts.requests import OPERATIONS
@@ -26,7 +27,7 @@ def refuse_request(arrival: Arrival, writer: Writer, violation: ContractViolatio
 
 def error_for(violation: ContractViolation) -> dict[str, object]:
     """The error reply for input that breaks the contract."""
-    details = {"reason": violation.reason}
+    details: dict[str, str] = {"reason": violation.reason.value}
     if violation.field:
         details["field"] = printable(violation.field)
     return error_answer(error_code_of(violation), printable(violation.detail), details=details)

@@ -108,9 +108,7 @@ class PlacementService:
         while not stop.is_set():
             link = self._make_link()
             try:
-                await declare(
-                    self.settings.amqp_url, self.topology, ssl=self.settings.ssl_context()
-                )
+                await declare(self.settings.url, self.topology)
                 await link.open()
             except (LinkDown, OSError) as error:
                 await link.close()

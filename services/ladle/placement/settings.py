@@ -2,18 +2,19 @@
 
 from typing import Literal
 
-from ladle_contracts.settings import ClientSettings
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
+
+from ladle_contracts.settings import ClientSettings
 
 
 class PlacementSettings(ClientSettings):
     """Everything `ladle placement` reads from its environment."""
 
-    model_config = SettingsConfigDict(env_prefix="LADLE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="LADLE_", frozen=True, extra="ignore")
 
-    database_url: str = Field(
-        "sqlite+aiosqlite:///ladle.db",
+    database_url: SecretStr = Field(
+        SecretStr("sqlite+aiosqlite:///ladle.db"),
         description="Journal and view: sqlite+aiosqlite:///PATH or postgresql+asyncpg://...",
     )
     holder: str = Field(
@@ -88,3 +89,8 @@ class PlacementSettings(ClientSettings):
     requests_quorum: bool = Field(
         False, description="Make placement.requests a quorum queue (clusters)"
     )
+
+    @property
+    def database(self) -> str:
+        """The database's URL with its password."""
+        return self.database_url.get_secret_value()

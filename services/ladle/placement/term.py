@@ -191,7 +191,7 @@ class Term:
         return encode_outbound(item, index, outbound, self._topology.cell)
 
     async def _declare_queue(self, server_id: str) -> None:
-        await declare_command_queues(self._settings.amqp_url, self._topology, [server_id])
+        await declare_command_queues(self._settings.url, self._topology, [server_id])
 
     async def _watch_writer(self) -> None:
         await self.writer.failed

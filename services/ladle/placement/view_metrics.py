@@ -7,7 +7,6 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ladle.core.load import cost
-from ladle.core.queries import worker_load
 from ladle.core.view import View
 
 ROOM_SIZES = (2, 4, 10, 16)
@@ -47,11 +46,12 @@ class ViewCollector(Collector):
         for server_id, server in sorted(view.servers.items()):
             used = capacity = 0
             for worker_id in view.workers_of.get(server_id, ()):
-                load = worker_load(view, server_id, worker_id)
-                used += load.used
-                capacity += load.capacity
+                worker = view.workers[server_id, worker_id]
+                worker_used = view.loads.used(server_id, worker_id)
+                used += worker_used
+                capacity += worker.capacity
                 if server.liveness == "up" and server.administration == "open":
-                    free = max(0, load.headroom)
+                    free = max(0, worker.capacity - worker_used)
                     free_total += free
                     for peers in ROOM_SIZES:
                         places[peers] += free // cost(peers)

@@ -33,6 +33,7 @@ from ladle.placement.commit import commit
 from ladle.placement.journaling import Scribe
 from ladle.placement.metrics import Metrics
 from ladle.placement.replies import may_answer, reply_to, wire_reply
+from ladle.placement.text import printable
 from ladle.placement.timekeeper import Timekeeper
 from ladle_contracts.clock import Clock
 from ladle_contracts.link import Link, Message
@@ -392,8 +393,3 @@ class Writer:
                 continue
             await asyncio.wait([self._in_flight, self.failed], return_when="FIRST_COMPLETED")
         self.failed.result()
-
-
-def printable(text: str) -> str:
-    """Text that any database and any canonical JSON takes: no NUL, no lone surrogate."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")

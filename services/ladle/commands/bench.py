@@ -1,0 +1,131 @@
+"""`ladle bench`: how fast it is here, as ratios inside one run."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from ladle.commands.brokers import NoBroker, find_broker
+from ladle.commands.output import SERVICE_MODULES, UNREACHABLE, err, fail, needs, out, print_json
+
+if TYPE_CHECKING:
+    from ladle.lab.rounds import Figure
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Measure speed and size here. Figures are ratios inside one run: medians of "
+    "interleaved rounds against a yardstick, as machines differ and are noisy.",
+)
+
+Rounds = Annotated[int, typer.Option(min=1, max=50, help="Interleaved rounds.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a list of figures as JSON.")]
+Run = Callable[[str, Path], "list[Figure]"]
+
+
+def _say(text: str) -> None:
+    err.print(f"[dim]{text}[/]")
+
+
+@app.command()
+@needs("lab", *SERVICE_MODULES, "pamqp")
+def rpc(rounds: Rounds = 5, json_: Json = False) -> None:
+    """Journaled allocate over RPC against a bare aio-pika echo, at 1, 16 and 256 outstanding.
+
+    Example: ladle bench rpc --rounds 5 --json
+    """
+    from ladle.lab import rpc as bench
+
+    _with_broker(lambda url, folder: bench.run(url, folder, rounds=rounds, progress=_say), json_)
+
+
+@app.command()
+@needs("lab", *SERVICE_MODULES, "pamqp")
+def events(rounds: Rounds = 5, json_: Json = False) -> None:
+    """Events journaled from the quorum inbox against a bare consumer that acks each.
+
+    Example: ladle bench events
+    """
+    from ladle.lab import inbox as bench
+
+    _with_broker(lambda url, folder: bench.run(url, folder, rounds=rounds, progress=_say), json_)
+
+
+@app.command()
+@needs("lab", *SERVICE_MODULES)
+def decide(rounds: Rounds = 5, json_: Json = False) -> None:
+    """One decision at 100 to 100,000 workers; needs no broker.
+
+    Example: ladle bench decide
+    """
+    from ladle.lab import decide as bench
+
+    _print(bench.run(rounds=rounds, progress=_say), json_)
+
+
+@app.command()
+@needs("lab", *SERVICE_MODULES)
+def journal(
+    seconds: Annotated[int, typer.Option(min=10, max=3600, help="Of statuses, in real time.")] = 60,
+    json_: Json = False,
+) -> None:
+    """What the journal grows by: bytes a server and day, from 100 servers of four workers.
+
+    Example: ladle bench journal --seconds 60
+    """
+    from ladle.lab import journal_size as bench
+
+    _with_broker(lambda url, folder: bench.run(url, folder, seconds=seconds, progress=_say), json_)
+
+
+@app.command()
+@needs("lab", *SERVICE_MODULES)
+def memory(json_: Json = False) -> None:
+    """Resident memory of the service with 1,000 servers x 8 workers and 20,000 rooms.
+
+    Example: ladle bench memory
+    """
+    from ladle.lab import memory as bench
+
+    _with_broker(lambda url, folder: bench.run(url, folder, progress=_say), json_)
+
+
+def _with_broker(run: Run, json_: bool) -> None:
+    from ladle.lab.processes import BenchError
+
+    with tempfile.TemporaryDirectory(prefix="ladle-bench-") as name:
+        folder = Path(name)
+        try:
+            broker = find_broker(folder, _say)
+        except NoBroker as error:
+            fail(UNREACHABLE, str(error))
+        try:
+            figures = run(broker.url, folder)
+        except BenchError as error:
+            fail(UNREACHABLE, str(error))
+        finally:
+            broker.stop()
+    _print(figures, json_)
+
+
+def _print(figures: "list[Figure]", json_: bool) -> None:
+    if json_:
+        print_json([figure.as_json() for figure in figures])
+        return
+    table = Table(box=None, padding=(0, 2), header_style="bright_black")
+    for name in ("figure", "value", "unit", "yardstick", "ratio", "rounds"):
+        table.add_column(name, justify="left" if name in ("figure", "unit") else "right")
+    for figure in figures:
+        table.add_row(
+            figure.name,
+            f"{figure.value:,.2f}",
+            figure.unit,
+            "" if figure.yardstick is None else f"{figure.yardstick:,.2f}",
+            "" if figure.ratio is None else f"{figure.ratio:.2f}",
+            str(figure.rounds),
+        )
+    out.print(table)
+    out.print(f"[dim]{os.cpu_count()} cores; medians of interleaved rounds[/]")

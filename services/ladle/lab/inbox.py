@@ -1,0 +1,143 @@
+"""`ladle bench events`: events journaled from the quorum inbox, against a bare consumer."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from ladle.lab.bench_broker import bench_name, declared_cell, declared_queue
+from ladle.lab.generator import Job
+from ladle.lab.processes import BenchError, Placement, Process
+from ladle.lab.rounds import Figure, Sample, interleave, throughput
+from ladle.lab.synthetic import event, register_fleet, server_ids
+from ladle_contracts.events import RoomCreated
+from ladle_contracts.link import Outgoing
+from ladle_contracts.topology import Topology
+
+SERVERS, WORKERS = 20, 8
+EVENTS = 10_000
+SERVED = "server"
+TIMEOUT_S = 120
+POLL_S = 0.02
+
+
+def run(
+    amqp_url: str, folder: Path, *, rounds: int, progress: Callable[[str], None]
+) -> list[Figure]:
+    """Both links of the service and the yardstick, in turn; a quorum queue for each."""
+    name = bench_name()
+    with (
+        declared_cell(amqp_url, f"{name}-fast", server_ids(SERVERS)) as fast_cell,
+        declared_cell(amqp_url, f"{name}-plain", server_ids(SERVERS)) as plain_cell,
+        declared_queue(amqp_url, f"{name}.sink", quorum=True) as queue,
+        _placement(folder, "fast", amqp_url, fast_cell) as fast,
+        _placement(folder, "plain", amqp_url, plain_cell) as plain,
+        Process(
+            ["-m", "ladle.lab.yardstick", "sink", amqp_url, queue],
+            env={},
+            log=folder / "yardstick.log",
+        ) as yardstick,
+        Process(["-m", "ladle.lab.generator"], env={}, log=folder / "generator.log") as load,
+    ):
+        yardstick.hear()
+        feeds = {}
+        for service in (fast, plain):
+            register_fleet(amqp_url, Topology(service.cell), servers=SERVERS, workers=WORKERS)
+            feeds[service.cell] = _Feed(service.cell)
+        sink_feed, sink_count = _Feed(fast_cell), 0
+
+        def sink() -> Sample:
+            nonlocal sink_count
+            sink_count += EVENTS
+            job = _job(amqp_url, sink_feed.take(EVENTS), queue=queue)
+            return _timed(job, load, yardstick, lambda: _heard(yardstick, sink_count))
+
+        def journaled(service: Placement) -> Sample:
+            target = service.metric("ladle_events_total") + EVENTS
+            job = _job(amqp_url, feeds[service.cell].take(EVENTS))
+            return _timed(job, load, service, lambda: _folded(service, target))
+
+        samples = interleave(
+            {
+                "yardstick": sink,
+                "fast": lambda: journaled(fast),
+                "plain": lambda: journaled(plain),
+            },
+            rounds,
+            progress,
+        )
+    base = samples.pop("yardstick")
+    return [
+        figure
+        for link, ours in samples.items()
+        for figure in throughput(f"events.{link}", ours, base, SERVED)
+    ]
+
+
+class _Feed:
+    """Rooms created on the fleet's servers in turn, with sequences that go on."""
+
+    def __init__(self, cell: str) -> None:
+        self._cell = cell
+        self._next = 0
+
+    def take(self, count: int) -> Iterator[Outgoing]:
+        ids = server_ids(SERVERS)
+        for number in range(self._next, self._next + count):
+            server_id, sequence = ids[number % SERVERS], 2 + number // SERVERS
+            created = RoomCreated(room_id=f"room-{number}", worker_id=str(number % WORKERS))
+            yield event(self._cell, server_id, sequence, created)
+        self._next += count
+
+
+def _placement(folder: Path, link: str, amqp_url: str, cell: str) -> Placement:
+    return Placement(
+        folder, name=f"events-{link}", amqp_url=amqp_url, cell=cell, env={"LADLE_LINK": link}
+    )
+
+
+def _timed(job: Job, load: Process, server: Process, wait: Callable[[], None]) -> Sample:
+    """From the first publish to the last event taken; the queue fills faster than it is read."""
+    load.say(json.dumps(asdict(job)))
+    if load.hear() != "ready":
+        raise BenchError("the generator is not ready")
+    before, started = server.cpu_s(), time.perf_counter()
+    load.say("go")
+    wait()
+    seconds = time.perf_counter() - started
+    result = json.loads(load.hear())
+    return Sample(
+        per_s=job.count / seconds,
+        messages=job.count,
+        seconds=seconds,
+        cpu_s={SERVED: server.cpu_s() - before, "generator": result["cpu_s"]},
+    )
+
+
+def _heard(yardstick: Process, count: int) -> None:
+    while int(yardstick.hear()) < count:
+        pass
+
+
+def _folded(service: Placement, target: float) -> None:
+    until = time.monotonic() + TIMEOUT_S
+    while service.metric("ladle_events_total") < target:
+        if time.monotonic() > until:
+            raise BenchError(f"the service did not fold {EVENTS} events in {TIMEOUT_S} s")
+        time.sleep(POLL_S)
+
+
+def _job(amqp_url: str, messages: Iterator[Outgoing], *, queue: str | None = None) -> Job:
+    """Publish them as they are, or into a queue by its name."""
+    made = list(messages)
+    return Job(
+        url=amqp_url,
+        exchange=made[0].exchange if queue is None else "",
+        routing_keys=[message.routing_key for message in made] if queue is None else [queue],
+        bodies=[message.body.decode() for message in made],
+        count=len(made),
+        outstanding=0,
+        content_type=made[0].content_type,
+        persistent=True,
+    )

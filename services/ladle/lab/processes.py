@@ -1,0 +1,148 @@
+"""The processes of a benchmark: started, asked for their CPU time and memory, ended by their id."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+START_TIMEOUT_S = 60
+
+
+class BenchError(Exception):
+    """A part of the benchmark did not come up or did not answer."""
+
+
+class Process:
+    """A Python module or command of ours in a process of its own."""
+
+    def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments],
+                env={**os.environ, **env},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def say(self, line: str) -> None:
+        """A line to its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> str:
+        """The next line of its standard output; raises BenchError where it ended."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise BenchError(f"a process ended early: {self.log.read_text()[-500:]}")
+        return line.rstrip("\n")
+
+    def cpu_s(self) -> float:
+        """User and system seconds so far."""
+        return cpu_s(self.pid)
+
+    def rss_bytes(self) -> int:
+        """Resident memory now."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE
+
+    def end(self) -> None:
+        """SIGTERM, then SIGKILL where it does not follow in 15 s."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+
+def cpu_s(pid: int) -> float:
+    """User and system seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+class Placement(Process):
+    """The real placement service, with a journal of its own."""
+
+    def __init__(
+        self, folder: Path, *, name: str, amqp_url: str, cell: str, env: Mapping[str, str]
+    ) -> None:
+        from ladle.broker.node import free_ports
+
+        self.cell = cell
+        self.http_port = free_ports(1)[0]
+        self.database = folder / f"{name}.db"
+        super().__init__(
+            ["-m", "ladle.cli", "placement"],
+            env={
+                "LADLE_AMQP_URL": amqp_url,
+                "LADLE_DATABASE_URL": f"sqlite+aiosqlite:///{self.database}",
+                "LADLE_CELL": cell,
+                "LADLE_HTTP_PORT": str(self.http_port),
+                "LADLE_LOG_LEVEL": "warning",
+                **env,
+            },
+            log=folder / f"{name}.log",
+        )
+        self._wait_ready()
+
+    def _wait_ready(self) -> None:
+        until = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < until:
+            if not self.running:
+                raise BenchError(f"placement ended: {self.log.read_text()[-800:]}")
+            try:
+                with urllib.request.urlopen(self._url("/readyz"), timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise BenchError(f"placement was not ready in {START_TIMEOUT_S} s: {self.log}")
+
+    def _url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.http_port}{path}"
+
+    def metric(self, name: str) -> float:
+        """The sum over a metric's samples."""
+        with urllib.request.urlopen(self._url("/metrics"), timeout=10) as answer:
+            text = answer.read().decode()
+        total = 0.0
+        for line in text.splitlines():
+            if line.startswith((f"{name} ", f"{name}{{")):
+                total += float(line.rpartition(" ")[2])
+        return total
