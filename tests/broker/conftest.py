@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import aiormq
 import pytest
+import uvloop
 from aiormq.abc import AbstractChannel
 
 from ladle.broker.fast import FastLink
@@ -15,7 +16,11 @@ from ladle.broker.plain import FastStreamLink
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.link import Link, LinkDown, LinkState, Message, Outgoing
 
-LINKS = {"aio-pika": AioPikaLink, "faststream": FastStreamLink, "fast": FastLink}
+LINKS = {
+    "aio-pika": AioPikaLink,
+    "faststream": FastStreamLink,
+    "fast": FastLink,
+}
 
 MakeLink = Callable[..., Awaitable[Link]]
 
@@ -77,6 +82,28 @@ class States:
 @pytest.fixture(params=list(LINKS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The links are tried on asyncio's own loop and on uvloop, which the service runs on."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if "make_link" in getattr(item, "fixturenames", ()):
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Only the fast link works below the level at which the loops differ."""
+    items[:] = [item for item in items if not is_needless(item)]
+
+
+def is_needless(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params if callspec is not None else {}
+    on_uvloop = params.get("_asyncio_loop_factory") is uvloop.new_event_loop
+    return on_uvloop and params.get("kind", "fast") != "fast"
 
 
 @pytest.fixture
