@@ -16,7 +16,7 @@ from aiormq import Channel
 from aiormq.abc import ArgumentsType
 
 from .amqp_consuming import Deliveries, Subscription, close_channel
-from .amqp_line import LOSSES, Line
+from .amqp_line import LOSSES, Line, insist_on_a_cancel
 from .amqp_publishing import Publishing, Sending
 from .link import (
     DIRECT_REPLY_TO,
@@ -260,6 +260,7 @@ class AioPikaLink:
             try:
                 await self._requesting.open()
             except LinkDown as error:
+                insist_on_a_cancel()
                 log.info("the channel of the replies stays closed: %s", error)
                 await asyncio.sleep(0.5)
         self._tell_state("replies are received again")

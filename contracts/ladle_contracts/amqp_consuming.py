@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 
-from .amqp_line import LOSSES, Line, cancelled_by_a_loss
+from .amqp_line import LOSSES, Line, cancelled_by_a_loss, insist_on_a_cancel
 from .amqp_messages import message_of
 from .link import LinkDown, Message, OnMessages, Refused
 
@@ -155,6 +155,7 @@ class Subscription:
             try:
                 await self._start()
             except LOSSES as error:
+                insist_on_a_cancel()
                 raise _as_link_error(error, self._line, self.queue) from error
             except asyncio.CancelledError as error:
                 if cancelled_by_a_loss():
@@ -196,6 +197,7 @@ class Subscription:
         """A channel that ended alone is replaced; with its connection, the link restores all."""
         if self._ended_channel is not None:
             await close_channel(self._ended_channel)
+            insist_on_a_cancel()
         while self._life is None and not self.cancelled:
             await asyncio.sleep(_HEAL_PAUSE_S)
             if not self._line.is_up:

@@ -39,6 +39,18 @@ _BACKOFF_FIRST_S = 0.2
 _BACKOFF_LAST_S = 5.0
 
 
+def insist_on_a_cancel() -> None:
+    """Raise the CancelledError of the running task where aiormq answered it with something else.
+
+    A call that is cancelled while its channel closes ends with the channel's error instead, and a
+    loop that goes on after errors would then go on for ever. For tasks that loop, not for what
+    also cleans up: a task that was cancelled once says so for the rest of its life.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling() > 0:
+        raise asyncio.CancelledError
+
+
 class Line:
     """A connection, `connect` once, then kept: `on_up` runs before the line counts as up again."""
 
@@ -117,6 +129,7 @@ class Line:
             raise
         except BaseException:
             await self._drop()
+            insist_on_a_cancel()
             raise
         self.is_up = True
 
@@ -136,6 +149,7 @@ class Line:
             self.is_up = False
             self._on_state(LinkState.DOWN, reason)
             await self._drop()
+            insist_on_a_cancel()
             await self._reconnect()
             self._on_state(LinkState.UP, f"connected to {self.url.host}:{self.url.port}")
 

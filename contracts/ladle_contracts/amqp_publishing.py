@@ -14,7 +14,7 @@ from aiormq.exceptions import (
 )
 
 from .amqp_consuming import Deliveries, close_channel
-from .amqp_line import LOSSES, Line, cancelled_by_a_loss
+from .amqp_line import LOSSES, Line, cancelled_by_a_loss, insist_on_a_cancel
 from .amqp_messages import properties_of
 from .link import (
     DIRECT_REPLY_TO,
@@ -178,6 +178,7 @@ class Sending:
                 async with asyncio.timeout(_FLUSH_WAIT_S):
                     await self._write_one(message, drain=not self._waiting)
             except LOSSES as error:
+                insist_on_a_cancel()
                 log.debug("a message to %s was lost: %r", message.routing_key, error)
             except asyncio.CancelledError:
                 if not cancelled_by_a_loss():

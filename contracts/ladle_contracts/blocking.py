@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from .client import OwnEvents, PlacementClient
-from .envelope import ReceivedOwnEvent
+from .own_messages import ReceivedOwnEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")

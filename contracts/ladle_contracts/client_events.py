@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from .envelope import ContractViolation, ReceivedOwnEvent, decode_own_event
+from .envelope import ContractViolation
 from .link import Consumer, Link, Message
+from .own_messages import ReceivedOwnEvent, decode_own_event
 
 log = logging.getLogger(__name__)
 

@@ -177,6 +177,7 @@ class MediaServerPublisher:
         """Stop at once, without a word: as a crash would."""
         self._closed = True
         self._speaks = False
+        self._commands.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -431,7 +432,7 @@ class MediaServerPublisher:
 
     async def _open(self) -> None:
         pause_ms = _OPEN_RETRY_FIRST_MS
-        while not self._link.is_up:
+        while not self._link.is_up and not self._closed:
             try:
                 await self._link.open()
             except LinkDown as error:

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from .clock import Clock
 from .commands import CloseRoom, Register, ReportRooms
-from .envelope import ContractViolation, ReceivedCommand, decode_command
+from .envelope import ContractViolation
 from .link import Consumer, Link, LinkDown, Message, Refused
+from .own_messages import ReceivedCommand, decode_command
 from .publisher_rooms import RoomLife
 from .topology import Topology
 
@@ -64,13 +65,18 @@ class CommandReader:
         self._on_command = on_command
         self._arrived: asyncio.Queue[Message] = asyncio.Queue()
         self._consumer: Consumer | None = None
+        self._stopped = False
         self.ignored = 0
+
+    def stop(self) -> None:
+        """Consume no more, also where a cancel was lost in the libraries below."""
+        self._stopped = True
 
     async def run(self) -> None:
         """Consume and act until cancelled; waits for the queue, which Ladle declares."""
         self._consumer = await self._consume()
         try:
-            while True:
+            while not self._stopped:
                 message = await self._arrived.get()
                 await self._handle(message)
                 # Acked whatever came of it: a command whose condition stays is issued again.
@@ -80,13 +86,15 @@ class CommandReader:
 
     async def _consume(self) -> Consumer:
         pause_ms = _RETRY_FIRST_MS
-        while True:
+        while not self._stopped:
             try:
                 return await self._link.consume(self._queue, self._take, prefetch=PREFETCH)
             except (Refused, LinkDown) as error:
                 log.debug("no commands yet: %s", error)
-            await self._clock.sleep(pause_ms)
-            pause_ms = min(pause_ms * 2, _RETRY_LAST_MS)
+            if not self._stopped:
+                await self._clock.sleep(pause_ms)
+                pause_ms = min(pause_ms * 2, _RETRY_LAST_MS)
+        raise asyncio.CancelledError
 
     def _take(self, messages: list[Message]) -> None:
         for message in messages:

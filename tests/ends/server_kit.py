@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass, field, replace
 
 from ladle_contracts.commands import Command
-from ladle_contracts.envelope import Event, decode_event, encode_command
+from ladle_contracts.envelope import Event, decode_event
 from ladle_contracts.events import (
     RoomLoad,
     ServerDescription,
@@ -13,6 +13,7 @@ from ladle_contracts.events import (
     WorkerStatus,
 )
 from ladle_contracts.link import Message, OnMessages
+from ladle_contracts.own_messages import encode_command
 from ladle_contracts.publisher import MediaServerPublisher, Snapshot
 from ladle_contracts.times import to_rfc3339
 from ladle_contracts.topology import Topology

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ladle_contracts.commands import CloseRoom, DrainCommand, Register, ReportRooms
-from ladle_contracts.envelope import ReceivedCommand
 from ladle_contracts.link import Outgoing
+from ladle_contracts.own_messages import ReceivedCommand
 from ladle_contracts.publisher import Fate, MediaServerPublisher, PublisherClosed, Superseded
 from ladle_contracts.topology import Topology
 from tests.ends.server_kit import App, Ladle, publisher_of

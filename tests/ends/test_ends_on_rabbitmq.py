@@ -14,17 +14,12 @@ from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.blocking import BlockingPlacementClient
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.commands import CloseRoom, DrainCommand
-from ladle_contracts.envelope import (
-    Event,
-    ReceivedCommand,
-    decode_event,
-    encode_command,
-    encode_own_event,
-)
+from ladle_contracts.envelope import Event, decode_event
 from ladle_contracts.errors import NoCapacity, ServiceAbsent, Unreachable
 from ladle_contracts.events import ServerDescription, WorkerDescription
 from ladle_contracts.link import LinkDown, Message
 from ladle_contracts.own_events import ServerUp
+from ladle_contracts.own_messages import ReceivedCommand, encode_command, encode_own_event
 from ladle_contracts.publisher import Fate, MediaServerPublisher
 from ladle_contracts.replies import ErrorCode
 from ladle_contracts.topology import Topology

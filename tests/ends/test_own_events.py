@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ladle_contracts.client import PlacementClient
-from ladle_contracts.envelope import encode_own_event
 from ladle_contracts.own_events import RoomMoved, ServerUp
+from ladle_contracts.own_messages import encode_own_event
 from tests.fixtures.manual_clock import ManualClock, settle
 from tests.fixtures.memory_link import MemoryBroker, MemoryLink
 
