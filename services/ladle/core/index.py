@@ -221,29 +221,30 @@ def standing_of(view: "View", server: "Server") -> Standing:
     capacities = [row.capacity for row in rows]
     largest = max(capacities, default=0) if server.places_workers else sum(capacities)
     region, labels = server.region or NO_REGION, server.labels
-    out = _why_out(server)
-    if out is None:
-        running = [row for row in rows if row.state == "running"]
-        picks = _picks(view, server, running)
-        if picks:
-            best = _undominated(picks)
-            return Standing(region, labels, None, tuple(picks), best, best[-1].headroom, largest)
-        out = CPU if running else NO_WORKERS
-    return Standing(region, labels, out, (), (), 0, largest)
+    running = [row for row in rows if row.state == "running"]
+    out = _why_out(server) or (None if running else NO_WORKERS)
+    if out is not None:
+        return Standing(region, labels, out, (), (), 0, largest)
+    picks = _picks(view, server, running)
+    if not picks:
+        return Standing(region, labels, CPU, (), (), 0, largest)
+    best = _undominated(picks)
+    return Standing(region, labels, None, tuple(picks), best, best[-1].headroom, largest)
 
 
 def _picks(view: "View", server: "Server", running: list["Worker"]) -> list[Pick]:
-    """What could be chosen of a server, best first: workers that are not hot, or the whole."""
+    """What could be chosen of a server, best first: workers that are not hot, or the whole.
+
+    running: at least one.
+    """
     server_id, used = server.server_id, view.loads.used
     if server.places_workers:
         loads = [
             (row.worker_id, used(server_id, row.worker_id), row.capacity, row.cpu_permille)
             for row in running
         ]
-    elif running:
-        loads = [(NO_WORKER, view.loads.used_together(server_id), *together(running))]
     else:
-        loads = []
+        loads = [(NO_WORKER, view.loads.used_together(server_id), *together(running))]
     cpu_max = view.limits.cpu_permille_max
     picks = []
     for worker_id, consumers, capacity, cpu in loads:

@@ -279,10 +279,10 @@ class Load:
 
     def account_worker(self, old: WorkerReport | None, new: WorkerReport | None) -> None:
         """A worker's row changed: a status, or a new set of workers."""
-        row = new if new is not None else old
-        if row is not None:
-            self._of(row.server_id, row.worker_id).tell(new)
-            self._tidy(row.server_id, row.worker_id)
+        row = new or old
+        assert row is not None, "a row that neither was nor is has not changed"
+        self._of(row.server_id, row.worker_id).tell(new)
+        self._tidy(row.server_id, row.worker_id)
 
     def account_ended(self, old: EndedShare | None, new: EndedShare | None) -> None:
         """A stamp changed."""
