@@ -1,12 +1,15 @@
 """The project's own sources, as the house rules look at them."""
 
 import ast
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+LISTED = ("--cached", "--others", "--exclude-standard")
 SOURCE_ROOTS = (ROOT / "contracts", ROOT / "services")
 
 
@@ -51,9 +54,15 @@ def imports(module: Module) -> Iterator[tuple[str, int]]:
 
 
 def tracked_files() -> list[Path]:
-    """What git keeps (or would keep: new files that it does not ignore)."""
+    """What git keeps (or would keep: new files that it does not ignore), sorted.
+
+    Without git, as in an unpacked archive on a bare machine: all that .gitignore does not name.
+    """
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        return files_that_are_not_ignored()
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        # A checkout that another user owns is none to git, unless it is told so.
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", *LISTED],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -61,6 +70,21 @@ def tracked_files() -> list[Path]:
     )
     paths = (ROOT / name for name in listed.stdout.split("\0") if name)
     return sorted(path for path in paths if path.is_file())
+
+
+def files_that_are_not_ignored() -> list[Path]:
+    patterns = [
+        line.rstrip("/")
+        for line in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+        if not line.startswith("#")
+    ]
+
+    def kept(path: Path) -> bool:
+        parts = path.relative_to(ROOT).parts
+        ignored = any(fnmatch(part, pattern) for part in parts for pattern in patterns)
+        return not ignored and parts[0] != ".git"
+
+    return sorted(path for path in ROOT.rglob("*") if path.is_file() and kept(path))
 
 
 def _module(path: Path, root: Path) -> Module:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.sources import ROOT, tracked_files
+from tests.house.sources import ROOT, files_that_are_not_ignored, tracked_files
 
 # Spelled in two pieces, so that this file does not contain what it looks for.
 PLACES_OF_A_MACHINE = ["/work" + "/", "/root" + "/", "/home" + "/", "../" + "shared"]
@@ -30,3 +30,9 @@ def test_nothing_big_or_binary_slips_in() -> None:
     big = {str(path.relative_to(ROOT)): path.stat().st_size for path in tracked_files()}
     big = {name: size for name, size in big.items() if size > 600_000}
     assert big == {}
+
+
+def test_the_tree_is_the_same_without_git() -> None:
+    """A bare machine has an unpacked archive and no git."""
+    without = {path for path in files_that_are_not_ignored() if path.name != ".git"}
+    assert without == set(tracked_files())
