@@ -184,12 +184,12 @@ def test_a_lost_server_that_returns(cell: Cell) -> None:
 def test_a_restart_seen_by_any_event(cell: Cell, kind: str) -> None:
     """The registration of the new life may be late; that there is one is known at once."""
     cell.created("room", "home")
-    data: dict[str, Any] = {
+    bodies: dict[str, dict[str, Any]] = {
         "room-created": {"room_id": "new", "worker_id": "0"},
         "room-deleted": {"room_id": "new"},
         "worker-status": {"workers": []},
-    }[kind]
-    outcome = cell.event(kind, "home", data, life=LIFE + 1, sequence=2)
+    }
+    outcome = cell.event(kind, "home", bodies[kind], life=LIFE + 1, sequence=2)
     assert said(outcome)[:2] == ["room-stranded", "server-up"]
     assert said(outcome, "command")[0] == "register"
     assert cell.phase() == "stranded"

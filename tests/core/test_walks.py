@@ -162,14 +162,24 @@ class Walk(RuleBasedStateMachine):
         return reply
 
     def used(self) -> dict[tuple[str, str], int]:
-        return {key: self.cell.used(*key) for key in self.cell.view.workers}
+        """Of each worker; of a server that chooses its workers itself as a whole."""
+        view = self.cell.view
+        return {
+            key: self.cell.used(*key)
+            if view.servers[key[0]].places_workers
+            else view.loads.used_together(key[0])
+            for key in view.workers
+        }
 
     def never_beyond_capacity(self, before: dict[tuple[str, str], int]) -> None:
         """By Ladle's own choice; what servers make by themselves may be more."""
         view = self.cell.view
-        for key, worker in view.workers.items():
-            now = self.cell.used(*key)
-            assert now <= max(worker.capacity, before.get(key, 0)), (worker, now)
+        for key, now in self.used().items():
+            capacity = view.workers[key].capacity
+            if not view.servers[key[0]].places_workers:
+                rows = [row for row in view.workers.values() if row.server_id == key[0]]
+                capacity = sum(row.capacity for row in rows if row.state == "running")
+            assert now <= max(capacity, before.get(key, 0)), (key, now)
 
     # --- time and the writer ---------------------------------------------------------------------
 
@@ -202,7 +212,8 @@ class Walk(RuleBasedStateMachine):
 
 def rebuilt_from_changes(journal: list[tuple[Entry, Outcome]]) -> View:
     """The view as a store has it, which gets only the rows that each record changed."""
-    view, tables = View(), {name: {} for name in View().tables}
+    view = View()
+    tables: dict[str, dict[Any, Any]] = {name: {} for name in view.tables}
     for entry, outcome in journal:
         apply(view, entry, outcome)
         for name, rows in view.take_changes().items():
