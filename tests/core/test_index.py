@@ -298,3 +298,20 @@ def test_the_limit_on_cpu_is_a_setting():
     view.set_state("cpu_permille_max", 700)
     view.settle()
     assert view.index.standings["a"].out == "cpu"
+
+
+def test_ranks_step_over_servers_to_avoid():
+    """Rank 0 is the first that may be chosen, wherever the others stand."""
+    view = fleet("a@eu", "b@us", "c@eu", "d@us")
+    for server_id, observed in (("a", 400), ("b", 300), ("c", 200), ("d", 100)):
+        set_worker(view, server_id, observed=observed)
+    regions = list(view.index.regions.values())
+
+    def ranks(*avoid: str) -> list[str]:
+        field = Field(view.index, regions, 24, frozenset(avoid))
+        return [field.at_rank(rank) for rank in range(field.size())]
+
+    assert ranks() == ["a", "b", "c", "d"]
+    assert ranks("a") == ["b", "c", "d"]
+    assert ranks("b", "c") == ["a", "d"]
+    assert ranks("d", "a", "unknown") == ["b", "c"]

@@ -127,6 +127,21 @@ def test_a_room_that_ended_after_the_status_gives_its_capacity_back_at_once():
     assert view.loads.used("a", "0") == 180
 
 
+def test_a_stamp_that_is_forgotten_takes_nothing_with_it():
+    """Passed by a status it is no part of the sums; not passed, its consumers are unexplained."""
+    view = fleet("a")
+    set_worker(view, "a", observed=100, status_sequence=9, status_offset=5)
+    passed = Stamp("r1", "a", sequence=8, worker_id="0", seen=40)
+    ahead = Stamp("r2", "a", sequence=10, worker_id="0", seen=30)
+    for stamp in (passed, ahead):
+        view.put(stamp)
+    assert view.loads.used("a", "0") == 70
+    view.drop(passed)
+    assert view.loads.used("a", "0") == 70
+    view.drop(ahead)
+    assert view.loads.used("a", "0") == 100
+
+
 def test_a_room_that_ended_before_the_status_is_not_subtracted():
     view = fleet("a")
     set_worker(view, "a", observed=100, status_sequence=9, status_offset=5)
