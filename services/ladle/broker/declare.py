@@ -5,26 +5,21 @@ on a working connection that would take consumers along. Here each refusal costs
 all of them are reported together.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import (
     AMQPError,
-    AMQPException,
     ChannelAccessRefused,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
 )
 
-from ladle_contracts.link import LinkDown, Refused
+from ladle_contracts.link import Refused
 from ladle_contracts.topology import Binding, Declarations, Exchange, Queue, Topology
 
-TIMEOUT_S = 30.0
-"""For the whole of it. A quorum queue takes about 0.1 s, on a busy cluster much longer."""
+from .connecting import TIMEOUT_S, connected
 
 MISMATCH_ADVICE = (
     "It exists with other arguments, which RabbitMQ cannot change. Let it run empty and delete it"
@@ -75,7 +70,7 @@ async def declare_all(
     url: str, declarations: Declarations, *, timeout_s: float = TIMEOUT_S
 ) -> None:
     """Declare what stands in `declarations`, in its order; raises as `declare`."""
-    async with _connected(url, timeout_s) as connection:
+    async with connected(url, timeout_s) as connection:
         refusals = await _declare_each(connection, declarations)
     if not refusals:
         return
@@ -91,7 +86,7 @@ async def missing(url: str, topology: Topology, *, timeout_s: float = TIMEOUT_S)
     AMQP cannot ask for bindings or arguments; `declare` finds those out. Raises LinkDown.
     """
     declarations = topology.declarations()
-    async with _connected(url, timeout_s) as connection:
+    async with connected(url, timeout_s) as connection:
         absent = []
         channel: AbstractChannel | None = None
         things: list[Exchange | Queue] = [*declarations.exchanges, *declarations.queues]
@@ -103,22 +98,6 @@ async def missing(url: str, topology: Topology, *, timeout_s: float = TIMEOUT_S)
             except ChannelNotFoundEntity:
                 absent.append(_name(thing))
         return absent
-
-
-@asynccontextmanager
-async def _connected(url: str, timeout_s: float) -> AsyncIterator[AbstractConnection]:
-    """A connection for as long as the block runs, all of it within `timeout_s`."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            connection = await aiormq.connect(url)
-            try:
-                yield connection
-            finally:
-                await connection.close()
-    except TimeoutError as late:
-        raise LinkDown(f"the broker did not answer within {timeout_s:.0f} s") from late
-    except (AMQPException, OSError) as error:
-        raise LinkDown(f"cannot use the broker: {error}") from error
 
 
 async def _declare_each(

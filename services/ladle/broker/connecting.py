@@ -1,0 +1,30 @@
+"""A connection for one short errand, all of it within a bounded time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiormq
+from aiormq.abc import AbstractConnection
+from aiormq.exceptions import AMQPException
+
+from ladle_contracts.link import LinkDown
+
+TIMEOUT_S = 30.0
+"""For the whole errand. A quorum queue takes about 0.1 s to declare, on a busy cluster longer."""
+
+
+@asynccontextmanager
+async def connected(url: str, timeout_s: float = TIMEOUT_S) -> AsyncIterator[AbstractConnection]:
+    """A connection for as long as the block runs. Raises LinkDown for all that goes wrong on it."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await aiormq.connect(url)
+            try:
+                yield connection
+            finally:
+                await connection.close()
+    except TimeoutError as late:
+        raise LinkDown(f"the broker did not answer within {timeout_s:.0f} s") from late
+    except (AMQPException, OSError) as error:
+        raise LinkDown(f"cannot use the broker: {error}") from error

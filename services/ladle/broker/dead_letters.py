@@ -1,0 +1,216 @@
+"""Dead letters: what was refused, as it was, with the reason; to look at and to give back.
+
+AMQP cannot look into a queue without taking from it. Looking takes messages without an ack and lets
+them fall back; the queue's delivery limit is set so high that looking never uses it up.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Container, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from aiormq import spec
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError
+from pamqp.common import FieldTable
+
+from ladle_contracts.events import EVENTS
+from ladle_contracts.link import HeaderValue, Message, Outgoing, Refused
+from ladle_contracts.topology import Topology
+
+from .connecting import TIMEOUT_S, connected
+
+REASON_HEADER = "ladle-reason"
+DETAIL_HEADER = "ladle-detail"
+EXCHANGE_HEADER = "ladle-exchange"
+DETAIL_CHARACTERS_MAX = 1_000
+DELIVERY_LIMIT_REASON = "delivery-limit"
+
+_ADDED = ("ladle-", "x-death", "x-first-death", "x-last-death", "x-delivery-count", "x-acquired")
+_KEPT_TYPES = (str, int, float, bool, bytes, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One refused message. `id` is a digest of what it is: equal letters have the same."""
+
+    id: str
+    reason: str
+    detail: str
+    exchange: str
+    routing_key: str
+    type: str | None
+    message_id: str | None
+    content_type: str | None
+    headers: Mapping[str, object]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Requeued:
+    """What became of a requeue: how many were given back, and why some were not, by id."""
+
+    done: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def dead_letter(message: Message, topology: Topology, reason: str, detail: str) -> Outgoing:
+    """The copy of a refused message for `placement.dead`; to be published with a confirm.
+
+    The sender's name is not kept: RabbitMQ lets nobody write another user's.
+    """
+    kept: dict[str, HeaderValue] = {
+        name: value
+        for name, value in message.headers.items()
+        if isinstance(value, _KEPT_TYPES) and not name.startswith(_ADDED)
+    }
+    return Outgoing(
+        exchange=topology.placement_dead,
+        routing_key=message.routing_key,
+        body=message.body,
+        headers=kept
+        | {
+            REASON_HEADER: reason,
+            DETAIL_HEADER: detail[:DETAIL_CHARACTERS_MAX],
+            EXCHANGE_HEADER: message.exchange,
+        },
+        content_type=message.content_type or "application/octet-stream",
+        type=message.type,
+        message_id=message.message_id,
+        correlation_id=message.correlation_id,
+        persistent=True,
+        mandatory=True,
+    )
+
+
+async def letters(
+    url: str,
+    topology: Topology,
+    *,
+    limit: int = 100,
+    reason: str | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> list[DeadLetter]:
+    """The oldest dead letters, of one reason where it is named; they stay where they are.
+
+    Raises LinkDown, and Refused where the cell was not declared.
+    """
+    found: list[DeadLetter] = []
+    async with connected(url, timeout_s) as connection:
+        async for _, _, letter in _taken(connection, topology):
+            if reason in (None, letter.reason):
+                found.append(letter)
+            if len(found) >= limit:
+                break
+    return found
+
+
+async def letter(
+    url: str, topology: Topology, letter_id: str, *, timeout_s: float = TIMEOUT_S
+) -> DeadLetter | None:
+    """The dead letter with this id, if there is one. Raises as `letters`."""
+    async with connected(url, timeout_s) as connection:
+        async for _, _, found in _taken(connection, topology):
+            if found.id == letter_id:
+                return found
+    return None
+
+
+async def requeue(
+    url: str,
+    topology: Topology,
+    ids: Container[str] | None = None,
+    *,
+    reason: str | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Requeued:
+    """Publish dead letters again where they came from, then drop them here.
+
+    All of them, or those with these ids, or of this reason. One that cannot be routed stays. A
+    failure between the two steps leaves a copy, which the event's id absorbs. They carry the name
+    of the user who requeues: with `require_user_id` that must be one that may speak for others.
+    Raises as `letters`.
+    """
+    outcome = Requeued()
+    async with connected(url, timeout_s) as connection:
+        publishing = await connection.channel(on_return_raises=True)
+        async for channel, tag, found in _taken(connection, topology):
+            if (ids is not None and found.id not in ids) or reason not in (None, found.reason):
+                continue
+            try:
+                await _publish_again(publishing, found)
+            except (DeliveryError, ChannelNotFoundEntity) as error:
+                outcome.refused[found.id] = str(error)
+                if publishing.is_closed:
+                    publishing = await connection.channel(on_return_raises=True)
+            else:
+                await channel.basic_ack(tag)
+                outcome.done += 1
+    return outcome
+
+
+async def _taken(
+    connection: AbstractConnection, topology: Topology
+) -> AsyncIterator[tuple[AbstractChannel, int, DeadLetter]]:
+    """Take the letters one by one, oldest first; those not acked fall back in the end."""
+    channel = await connection.channel(publisher_confirms=False)
+    try:
+        await channel.queue_declare(topology.dead_letters, passive=True)
+    except ChannelNotFoundEntity as error:
+        raise Refused(f"the cell {topology.cell} has no dead letters: declare it first") from error
+    # It ends: what falls back does so only once this channel is closed.
+    while True:
+        got = await channel.basic_get(topology.dead_letters)
+        if isinstance(got.delivery, spec.Basic.GetEmpty):
+            return
+        yield channel, got.delivery_tag or 0, _read(got, topology)
+
+
+def _read(got: DeliveredMessage, topology: Topology) -> DeadLetter:
+    properties = got.header.properties
+    headers = cast(Mapping[str, object], properties.headers or {})
+    reason = str(headers.get(REASON_HEADER, DELIVERY_LIMIT_REASON))
+    key = got.routing_key or ""
+    parts = (reason, key, properties.message_id or "")
+    digest = hashlib.sha256("\0".join(parts).encode() + b"\0" + got.body)
+    return DeadLetter(
+        id=digest.hexdigest()[:12],
+        reason=reason,
+        detail=str(headers.get(DETAIL_HEADER, "delivered too often without an answer")),
+        exchange=_origin(headers, key, topology),
+        routing_key=key,
+        type=properties.message_type,
+        message_id=properties.message_id,
+        content_type=properties.content_type,
+        headers={name: headers[name] for name in headers if not name.startswith(_ADDED)},
+        body=got.body,
+    )
+
+
+def _origin(headers: Mapping[str, object], key: str, topology: Topology) -> str:
+    """The exchange that a letter was published to; where nothing says it, by its key."""
+    noted = headers.get(EXCHANGE_HEADER)
+    if isinstance(noted, str):
+        return noted
+    deaths = headers.get("x-death")
+    if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict):
+        return str(deaths[0].get("exchange", topology.media_events))
+    if key.partition(".")[0] in EVENTS:
+        return topology.media_events
+    return topology.placement_requests
+
+
+async def _publish_again(channel: AbstractChannel, found: DeadLetter) -> None:
+    await channel.basic_publish(
+        found.body,
+        exchange=found.exchange,
+        routing_key=found.routing_key,
+        properties=spec.Basic.Properties(
+            content_type=found.content_type,
+            headers=cast(FieldTable, dict(found.headers)) or None,
+            delivery_mode=2,
+            message_id=found.message_id,
+            message_type=found.type,
+        ),
+        mandatory=True,
+    )
