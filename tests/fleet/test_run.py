@@ -33,6 +33,7 @@ OPTIONS = FleetOptions(
     reconnect_ms=20,
     request_timeout_ms=2_000,
     settle_timeout_s=5,
+    start_spread_ms=0,
 )
 
 

@@ -160,7 +160,7 @@ class Backend:
     def _count_failure(self, error: PlacementError) -> None:
         if isinstance(error, REFUSALS):
             self.allocations.refused += 1
-            self.refusals[error.code] += 1
+            self.refusals[str(error.code)] += 1
             return
         self.allocations.errors += 1
         self._note(error)

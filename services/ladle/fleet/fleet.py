@@ -96,13 +96,18 @@ class Fleet:
         limit_s = self.options.start_timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                await asyncio.gather(*(server.start() for server in self.servers.values()))
+                await asyncio.gather(*map(self._start_in_turn, range(len(self.servers))))
         except TimeoutError:
             cell = self.options.cell
             raise TimeoutError(
                 f"no registration was taken within {limit_s:g} s: is the placement service of "
                 f"cell {cell!r} running, or the cell declared (ladle broker declare)?"
             ) from None
+
+    async def _start_in_turn(self, number: int) -> None:
+        spread_ms = min(self.options.start_spread_ms, self.options.status_interval_ms)
+        await asyncio.sleep(spread_ms / 1000 * number / len(self.servers))
+        await list(self.servers.values())[number].start()
 
     async def leave(self, *, close_rooms: bool = False) -> None:
         """The servers deregister; with `close_rooms` their rooms end before, one event each."""

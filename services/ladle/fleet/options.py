@@ -61,6 +61,8 @@ class FleetOptions:
     connection_per_server: bool = False
     """False: all servers publish over one AMQP connection; True: each has its own, as in life."""
 
+    # Servers start one after the other within this time, or all their statuses would come at once.
+    start_spread_ms: int = 1_000
     # A publisher waits for its exchange for ever; a run should say that nobody is there.
     start_timeout_s: float = 30.0
     # How long an ask may take, its safe retries included, before it counts as an error.
