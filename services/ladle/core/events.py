@@ -18,9 +18,9 @@ def event(step: Step, payload: Payload) -> str | None:
     view, server_id = step.view, payload["source_server_id"]
     kind = payload["type"]
     sequenced = payload["incarnation"] is not None and payload["sequence"] is not None
+    if received.is_duplicate_event(view, payload, step.offset):
+        return "duplicate"
     if not sequenced:
-        if received.event_key(payload) in view.events_seen:
-            return "duplicate"
         expires_at_ms = step.now_ms + view.limits.event_id_ms
         view.put(EventSeen(received.event_key(payload), expires_at_ms))
     known = view.servers.get(server_id)
@@ -35,10 +35,8 @@ def event(step: Step, payload: Payload) -> str | None:
         if kind != REGISTERED:
             # What it is now may be otherwise than what its former life was.
             registration.ask(step, server_id, incarnation=life[0])
-    elif received.is_duplicate_event(view, payload, step.offset):
-        return "duplicate"
     elif known.sequenced and not sequenced:
-        _hear(step, view.servers[server_id])
+        _hear(step, known)
         return "sequence-missing"
     return _take(step, view.servers[server_id], life, payload)
 

@@ -6,10 +6,16 @@ from ladle.core.view import View, claims_of
 from ladle.core.words import Liveness
 
 
-def recheck(step: Step, server_id: str) -> None:
-    """This server's claims, place in time or liveness changed: see who may have the ports now."""
+def recheck(step: Step, server_id: str, before: Server | None = None) -> None:
+    """This server's claims, place in time or liveness changed: see who may have the ports now.
+
+    before: its row with the claims that it has given up.
+    """
     view = step.view
-    for other_id in [server_id, *_sharing(view, view.servers[server_id])]:
+    others = set(_sharing(view, view.servers[server_id]))
+    if before is not None:
+        others.update(_sharing(view, before))
+    for other_id in [server_id, *sorted(others)]:
         server = view.servers[other_id]
         first = _first_claimant(view, server)
         if first != server.conflicting_with:

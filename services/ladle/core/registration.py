@@ -58,7 +58,7 @@ def register(step: Step, server_id: str, sequence: int, data: Mapping[str, Any])
     if _ports(described) != _ports(server):
         described.claimed_offset = step.offset
     view.put(described)
-    ports.recheck(step, server_id)
+    ports.recheck(step, server_id, before=server)
     _replace_workers(step, server_id, sequence, data["workers"])
     if (REGISTER, server_id) in view.timers:
         view.drop(view.timers[REGISTER, server_id])
