@@ -7,7 +7,7 @@ import pytest
 from ladle.fleet.faults import Fault, FaultKind, faults_of
 from ladle.fleet.options import Faults
 
-ALL = Faults(crash_every_s=5, worker_death_every_s=2, deploy_every_s=10)
+ALL = Faults(crash_every_s=5, worker_death_every_s=2, deploy_every_s=10, partition_every_s=4)
 
 
 def first(faults: Faults, seed: int, count: int = 200) -> list[Fault]:
@@ -26,6 +26,7 @@ def test_faults_come_in_order_and_at_their_rates() -> None:
     assert counts[FaultKind.CRASH] == pytest.approx(200, rel=0.25)
     assert counts[FaultKind.WORKER_DEATH] == pytest.approx(500, rel=0.25)
     assert counts[FaultKind.DEPLOY] == pytest.approx(100, rel=0.25)
+    assert counts[FaultKind.PARTITION] == pytest.approx(250, rel=0.25)
 
 
 def test_no_fault_is_switched_on_by_default() -> None:

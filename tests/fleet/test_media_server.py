@@ -278,3 +278,54 @@ async def test_many_servers_share_one_link(ladle: PaperLadle, link: MemoryLink) 
     await ladle.until("worker-status", 3)
     assert [room.room_id for room in servers[1].truth()[1]] == ["of-sfu-2"]
     await servers[1].vanish()
+
+
+async def test_behind_a_partition_it_lives_on_and_tells_all_afterwards(
+    ladle: PaperLadle, server: EmulatedServer
+) -> None:
+    door = Door()
+    server.join(home("before"), 1, publishes=True, on_gone=door)
+    before = len(await said(ladle, server))
+    await server.cut_off()
+    assert server.is_cut_off
+    assert server.running
+    server.join(home("meanwhile"), 1, publishes=True, on_gone=door)
+    server.leave_room("before", 1)
+    await ladle.report_rooms("sfu-1")
+    await asyncio.sleep(0.05)
+    assert len(ladle.events) == before
+    assert {room.room_id for room in server.truth()[1]} == {"meanwhile"}
+    await server.reconnect()
+    await until(lambda: server.backlog == 0)
+    # The command that waited is heard too: it asked for a complete status.
+    await ladle.until("worker-status", 3)
+    said_later = [event.type for event in ladle.events[before:]]
+    assert said_later[:2] == ["room-created", "room-deleted"]
+    assert door.gone == []
+    assert not server.is_cut_off
+
+
+async def test_a_cut_off_server_that_starts_again_is_heard(
+    ladle: PaperLadle, server: EmulatedServer
+) -> None:
+    await said(ladle, server)
+    await server.cut_off()
+    await server.vanish()
+    # There is nothing to cut any more.
+    await server.cut_off()
+    await server.start()
+    assert (await said(ladle, server))[-2].type == "server-registered"
+    await ladle.report_rooms("sfu-1")
+    await ladle.until("worker-status", 3)
+
+
+async def test_the_link_below_may_fail_by_itself(
+    ladle: PaperLadle, link: MemoryLink, server: EmulatedServer
+) -> None:
+    await said(ladle, server)
+    link.disconnect()
+    server.join(home("r"), 1, publishes=True, on_gone=Door())
+    await asyncio.sleep(0.02)
+    assert "room-created" not in {event.type for event in ladle.events}
+    link.reconnect()
+    await ladle.until("room-created")

@@ -15,6 +15,7 @@ class FaultKind(StrEnum):
     CRASH = "crash"
     WORKER_DEATH = "worker-death"
     DEPLOY = "deploy"
+    PARTITION = "partition"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,6 +34,7 @@ def faults_of(faults: Faults, seed: int) -> Iterator[Fault]:
         FaultKind.CRASH: faults.crash_every_s,
         FaultKind.WORKER_DEATH: faults.worker_death_every_s,
         FaultKind.DEPLOY: faults.deploy_every_s,
+        FaultKind.PARTITION: faults.partition_every_s,
     }
     return heapq.merge(*(_one(kind, mean_s, seed) for kind, mean_s in means_s.items() if mean_s))
 

@@ -8,6 +8,7 @@ before its creation has its place.
 import logging
 from collections.abc import Callable, Sequence
 
+from ladle.fleet.cut_link import CutLink
 from ladle.fleet.home import Home
 from ladle.fleet.server_model import CannotJoin, CloseReason, Costs, Room, ServerModel
 from ladle.fleet.truth import RoomTruth, ServerTruth, server_truth
@@ -52,7 +53,7 @@ class EmulatedServer:
         self.told_to_drain = False
         self._description = description
         self._workers = tuple(workers)
-        self._link = link
+        self._link = CutLink(link)
         self._cell = cell
         self._clock = clock
         self._costs = costs or Costs()
@@ -85,6 +86,7 @@ class EmulatedServer:
         """A new incarnation, empty; returns when the registration is at the broker."""
         if self._publisher is not None:
             return
+        await self._link.mend()
         self.incarnation = max(self._clock.unix_ms(), self.incarnation + 1)
         self.told_to_drain = False
         capacities = {worker.worker_id: worker.capacity_consumers for worker in self._workers}
@@ -131,6 +133,20 @@ class EmulatedServer:
         if model is not None:
             self._throw_out(list(model.rooms.values()))
         return publisher
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Does it live behind a network partition?"""
+        return self._link.is_cut
+
+    async def cut_off(self) -> None:
+        """The network between it and the broker breaks; it lives on, with its people."""
+        if self.running:
+            await self._link.cut()
+
+    async def reconnect(self) -> None:
+        """The network is whole again; what is new since is said."""
+        await self._link.mend()
 
     async def drain(self, reason: str) -> None:
         """Say that no new rooms are wanted; lasts for this incarnation."""

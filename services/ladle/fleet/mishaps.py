@@ -1,4 +1,4 @@
-"""What is done to servers: crashes, dead workers, drains, deploys; on demand or by script."""
+"""What is done to servers: crashes, dead workers, partitions, drains, deploys."""
 
 import asyncio
 import contextlib
@@ -26,6 +26,7 @@ class Mishaps:
         self._crashes = 0
         self._worker_deaths = 0
         self._deploys = 0
+        self._partitions = 0
 
     # On demand
 
@@ -65,6 +66,15 @@ class Mishaps:
         await asyncio.sleep(self._faults.restart_after_s)
         await server.start()
 
+    async def cut_off(self, server_id: str) -> None:
+        """The network between the server and the broker breaks; server and people live on."""
+        self._partitions += 1
+        await self._servers[server_id].cut_off()
+
+    async def reconnect(self, server_id: str) -> None:
+        """The network is whole again."""
+        await self._servers[server_id].reconnect()
+
     # By script
 
     async def play(self, seed: int) -> None:
@@ -92,12 +102,15 @@ class Mishaps:
                 work = self._worker_dies(server_id, workers[fault.worker % len(workers)])
             case FaultKind.DEPLOY:
                 work = self.deploy(server_id)
+            case FaultKind.PARTITION:
+                work = self._is_cut_off(server_id)
         self._begin(server_id, work)
 
     async def repair_all(self) -> None:
         """Cut the script short: what is down comes back now; returns when all servers run."""
         await self.stop()
         for server in self._servers.values():
+            await server.reconnect()
             if not server.running:
                 await server.start()
             for worker_id in sorted(server.dead_workers):
@@ -116,6 +129,7 @@ class Mishaps:
             crashes=self._crashes,
             worker_deaths=self._worker_deaths,
             deploys=self._deploys,
+            partitions=self._partitions,
             rooms_lost=sum(server.rooms_lost for server in servers),
             rooms_closed_as_told=sum(server.rooms_closed_as_told for server in servers),
         )
@@ -129,6 +143,11 @@ class Mishaps:
         await self.kill_worker(server_id, worker_id)
         await asyncio.sleep(self._faults.worker_restart_after_s)
         await self.restart_worker(server_id, worker_id)
+
+    async def _is_cut_off(self, server_id: str) -> None:
+        await self.cut_off(server_id)
+        await asyncio.sleep(self._faults.partition_s)
+        await self.reconnect(server_id)
 
     def _begin(self, server_id: str, work: Coroutine[object, object, None]) -> None:
         async def repaired() -> None:

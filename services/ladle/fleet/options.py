@@ -16,9 +16,13 @@ class Faults:
     worker_death_every_s: float = 0.0
     # A rolling deploy: the server drains, waits for its rooms, leaves, and comes back new.
     deploy_every_s: float = 0.0
+    # The network between one server and the broker breaks; rooms and people stay.
+    partition_every_s: float = 0.0
     # A pod that died is scheduled and started again in seconds.
     restart_after_s: float = 2.0
     worker_restart_after_s: float = 1.0
+    # Longer than 12 status intervals, and Ladle calls the server lost and moves its rooms.
+    partition_s: float = 20.0
     # A deploy that waits longer than this for its rooms goes on without them.
     drain_timeout_s: float = 30.0
 

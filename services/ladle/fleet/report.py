@@ -49,6 +49,7 @@ class Incidents:
     crashes: int = 0
     worker_deaths: int = 0
     deploys: int = 0
+    partitions: int = 0
     rooms_lost: int = 0
     rooms_closed_as_told: int = 0
 
