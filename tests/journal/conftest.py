@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ladle.journal.open import open_store
 from ladle.journal.store import Store
 from tests.journal.making import fresh_store
 
@@ -19,6 +20,7 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 @pytest.fixture
 async def other(store: Store, database_url: str) -> AsyncIterator[Store]:
     """Another process's store on the same database."""
-    opened = await fresh_store(database_url, busy_ms=400)
+    opened = open_store(database_url, busy_ms=400)
+    await opened.open()
     yield opened
     await opened.close()

@@ -22,10 +22,16 @@ EMPTY = Head(0, FIRST_PREV_HASH, 0)
 KEYS = st.text("abcXYZ019._/-", min_size=1, max_size=8)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 LEAVES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXTS
-JSON = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner))
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
 
 
-@given(payload=st.dictionaries(KEYS, JSON), outcome=st.dictionaries(KEYS, JSON))
+@given(
+    payload=st.dictionaries(KEYS, JSON, max_size=4), outcome=st.dictionaries(KEYS, JSON, max_size=4)
+)
 def test_a_body_is_canonical_json(payload, outcome):
     """The fast encoder writes the bytes of the slow one, so that any RFC 8785 library agrees."""
     entry = Entry(1, 2, 3, Kind.EVENT, {"user": "u"}, {"room_id": "r"}, payload)

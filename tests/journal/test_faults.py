@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from ladle.core.record import FIRST_PREV_HASH
+from ladle.journal.engine import IDLE_IN_TRANSACTION_MS
 from ladle.journal.open import open_store
 from ladle.journal.schema import upgrade
 from ladle.journal.sqlite_errors import translate
@@ -20,7 +21,9 @@ from ladle.journal.store import (
     BadData,
     Batch,
     Changes,
+    CommitUnknown,
     Head,
+    LeaseLost,
     StoreBroken,
     StoreBusy,
     StoreError,
@@ -263,3 +266,28 @@ async def test_a_server_that_answers_before_the_disk_has_it_is_overruled(postgre
 
     assert await store._appends.run(show) == "on"
     await store.close()
+
+
+@pytest.mark.postgres
+async def test_a_writer_frozen_inside_a_transaction_holds_nobody_up_for_long(postgres_url):
+    """It has locked the lease row and does nothing more: the server ends its session."""
+    frozen = await fresh_store(postgres_url)
+    standby = await fresh_store(postgres_url, busy_ms=200)
+    mine = await writer_of(frozen)
+
+    async def freeze(connection):
+        await connection.execute("BEGIN; SELECT 1 FROM lease FOR UPDATE")
+
+    await frozen._appends.run(freeze)
+    with pytest.raises(StoreBusy):
+        await standby.take_lease("standby", mine)
+    await asyncio.sleep(IDLE_IN_TRANSACTION_MS / 1000)
+    taken = await standby.take_lease("standby", mine)
+    assert taken is not None
+    # Its connection is gone: the frozen writer cannot know what became of this, and looks.
+    with pytest.raises((CommitUnknown, LeaseLost)):
+        await frozen.append(mine, batch_after(EMPTY))
+    with pytest.raises(LeaseLost):
+        await frozen.resolve(mine, batch_after(EMPTY), EMPTY)
+    await standby.close()
+    await frozen.close()

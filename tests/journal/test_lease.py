@@ -141,8 +141,7 @@ from ladle.journal.open import open_store
 async def race(url, name, at):
     store = open_store(url)
     await store.open()
-    while time.time() < at:
-        pass
+    time.sleep(max(0, at - time.time()))
     lease = await store.take_lease(name, None)
     print(lease.term if lease else 0)
     await store.close()

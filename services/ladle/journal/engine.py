@@ -63,15 +63,30 @@ async def connect_sqlite(url: SqliteUrl, busy_ms: int) -> SqliteConnection:
     """
     if sqlite3.sqlite_version_info < SQLITE_MIN:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; Ladle needs 3.38 or newer")
-    connection = SqliteConnection(lambda: _connect_file(url.path, busy_ms), iter_chunk_size=64)
+    failed: list[Exception] = []
+
+    def connect() -> sqlite3.Connection:
+        # aiosqlite does not wait for its thread where connecting fails, and the thread may then
+        # outlive the loop. So it gets a connection in any case, and closes it in order.
+        try:
+            return _connect_file(url.path, busy_ms)
+        except Exception as error:
+            failed.append(error)
+            return sqlite3.connect(":memory:")
+
+    connection = SqliteConnection(connect, iter_chunk_size=64)
     await connection
+    if failed:
+        await connection.close()
+        raise failed[0]
     return connection
 
 
-async def connect_postgres(url: PostgresUrl, busy_ms: int) -> Any:
+async def connect_postgres(url: PostgresUrl, busy_ms: int, *, idle_ms: int = 60_000) -> Any:
     """A connection of asyncpg with Ladle's time limits; commits are on disk when they return.
 
     busy_ms: how long a statement waits for another transaction's lock.
+    idle_ms: how long a transaction may do nothing before the server ends it.
     Raises StoreError without the `postgres` extra, else what asyncpg raises.
     """
     try:
@@ -86,7 +101,7 @@ async def connect_postgres(url: PostgresUrl, busy_ms: int) -> Any:
             "application_name": "ladle",
             "default_transaction_isolation": "read committed",
             "lock_timeout": str(busy_ms),
-            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+            "idle_in_transaction_session_timeout": str(idle_ms),
             "timezone": "UTC",
         },
     )

@@ -10,7 +10,7 @@ import asyncpg
 from ladle.core.record import FIRST_PREV_HASH
 from ladle.journal import statements
 from ladle.journal.batch import BatchRows, happened, rows_of
-from ladle.journal.engine import connect_postgres, engine_for
+from ladle.journal.engine import IDLE_IN_TRANSACTION_MS, connect_postgres, engine_for
 from ladle.journal.postgres_errors import ConnectionLost, translate
 from ladle.journal.reads import JournalReads
 from ladle.journal.schema import VERSION, refuse_newer
@@ -181,7 +181,9 @@ class _Line:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect_postgres(self._url, self._busy_ms)
+            self._connection = await connect_postgres(
+                self._url, self._busy_ms, idle_ms=IDLE_IN_TRANSACTION_MS
+            )
         return self._connection
 
     def _fault(self, error: Exception) -> StoreError | None:

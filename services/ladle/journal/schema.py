@@ -92,6 +92,7 @@ async def _connected(
 ) -> AsyncIterator[AsyncConnection]:
     """A transaction on the database; what its driver raises becomes StoreError."""
     shown = target.path if isinstance(target, SqliteUrl) else target.shown
+    faults: tuple[type[Exception], ...]
     faults = (SQLAlchemyError, OSError, TimeoutError, *driver_errors(target))
     engine = engine_for(target, BUSY_MS, writes=writes)
     try:
