@@ -6,6 +6,7 @@ from ladle.commands import (
     bench,
     broker,
     database,
+    dead_letters,
     doctor,
     fleet,
     operations,
@@ -53,4 +54,5 @@ app.command(rich_help_panel=LOOK)(top.top)
 
 app.add_typer(broker.app, name="broker", rich_help_panel=CARE)
 app.add_typer(database.app, name="db", rich_help_panel=CARE)
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CARE)
 app.add_typer(bench.app, name="bench", rich_help_panel=CARE)

@@ -7,12 +7,13 @@ from typing import Any
 
 import orjson
 
+from ladle.broker.dead_letters import dead_letter
 from ladle.journal.store import OutboxCursor, Store, StoreError
 from ladle.placement.batch import Committed
 from ladle.placement.metrics import Metrics
 from ladle.placement.outbox import Outbox
-from ladle.placement.outgoing import dead_letter
 from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
+from ladle.placement.text import printable
 from ladle_contracts.clock import Clock
 from ladle_contracts.link import Link, LinkError, Message
 from ladle_contracts.topology import Topology
@@ -60,7 +61,7 @@ class AfterCommit:
         self._spawn(self._recall(message, offset, operation))
 
     async def _dead_letter(self, message: Message, reason: str, detail: str) -> None:
-        copy = dead_letter(message, reason, detail, self._topology)
+        copy = dead_letter(message, self._topology, reason, printable(detail))
         attempt = 0
         while True:
             try:

@@ -4,15 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ladle.placement.batch import Committed
-from ladle.placement.text import printable
 from ladle_contracts.commands import COMMANDS
 from ladle_contracts.envelope import encode_command, encode_own_event
-from ladle_contracts.link import Message, Outgoing
+from ladle_contracts.link import Outgoing
 from ladle_contracts.times import to_rfc3339
-from ladle_contracts.topology import Topology
-
-REASON_HEADER, DETAIL_HEADER = "ladle-reason", "ladle-detail"
-DETAIL_MAX = 1_000
 
 COMMAND_LIFE_MS = 60_000
 """A command that was not read by then is issued again if it is still needed."""
@@ -41,21 +36,4 @@ def encode_outbound(
         command_id=f"{cell}:{item.offset}:{index}",
         time_ms=item.recorded_at_ms,
         cell=cell,
-    )
-
-
-def dead_letter(message: Message, reason: str, detail: str, topology: Topology) -> Outgoing:
-    """The copy of a refused message for `placement.dead`: as it was, and why it was refused."""
-    return Outgoing(
-        exchange=topology.placement_dead,
-        # A reply address may have been all that named it; a topic exchange takes an empty key.
-        routing_key=message.routing_key,
-        body=message.body,
-        headers={REASON_HEADER: reason, DETAIL_HEADER: printable(detail)[:DETAIL_MAX]},
-        content_type=message.content_type or "application/octet-stream",
-        type=message.type,
-        message_id=message.message_id,
-        correlation_id=message.correlation_id,
-        persistent=True,
-        mandatory=True,
     )
