@@ -248,7 +248,7 @@ class FastLink:
             raise LinkDown("the connection is being set up")
         try:
             self._write(lane, message)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise Refused(str(error)) from error
         outcome = confirms.begin(message, message.message_id)
         try:
@@ -283,7 +283,7 @@ class FastLink:
                 continue
             try:
                 self._write(lane, message)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 self.dropped += 1
                 log.warning("a message to %.80s was not sent: %s", message.routing_key, error)
 

@@ -7,13 +7,14 @@ Source: the AMQP 0-9-1 specification, sections 2.3 and 4.2, and RabbitMQ's errat
 
 from collections.abc import Mapping
 from struct import Struct
+from struct import error as StructError
 from typing import cast
 
 from pamqp import encode
 from pamqp.common import FieldTable
 from pamqp.decode import embedded_value
 
-from ladle_contracts.link import Message, Outgoing
+from ladle_contracts.link import HeaderValue, Message, Outgoing
 
 METHOD, HEADER, BODY = 1, 2, 3
 FRAME_END = 0xCE
@@ -131,7 +132,7 @@ def _properties(message: Outgoing, message_id: str | None) -> bytes:
     flags, parts = 0x9000, [short(message.content_type)]
     if message.headers:
         flags |= 0x2000
-        parts.append(encode.field_table(cast(FieldTable, dict(message.headers))))
+        parts.append(_table(message.headers))
     parts.append(_PERSISTENT if message.persistent else _TRANSIENT)
     expiration = None if message.expiration_ms is None else str(message.expiration_ms)
     for flag, text in (
@@ -146,6 +147,15 @@ def _properties(message: Outgoing, message_id: str | None) -> bytes:
             flags |= flag
             parts.append(short(text))
     return U16.pack(flags) + b"".join(parts)
+
+
+def _table(headers: Mapping[str, HeaderValue]) -> bytes:
+    """A field table; bytes travel as a byte array, text as a long string."""
+    values = {
+        name: bytearray(value) if isinstance(value, bytes) else value
+        for name, value in headers.items()
+    }
+    return encode.field_table(cast(FieldTable, values))
 
 
 def body_size(buffer: bytes, position: int) -> int:
@@ -190,9 +200,10 @@ def read_table(buffer: bytes, position: int, end: int) -> Mapping[str, object]:
                 position += 5 + size
                 table[name] = _text(buffer[position - size : position])
             else:
-                used, table[name] = embedded_value(buffer[position:end])
+                used, value = embedded_value(buffer[position:end])
+                table[name] = bytes(value) if isinstance(value, bytearray) else value
                 position += used
-    except (ValueError, IndexError, OverflowError, OSError):
+    except (StructError, ValueError, IndexError, OverflowError, OSError):
         return _NO_HEADERS
     return table
 

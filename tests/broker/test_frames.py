@@ -1,0 +1,166 @@
+"""Our frames against pamqp's, which stands for the rest of the world."""
+
+import math
+
+import pamqp.frame
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import commands as spec
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+
+from ladle.broker import frames
+from ladle_contracts.link import Outgoing
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+maybe = st.none() | texts
+values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | texts | st.binary()
+tables = st.dictionaries(st.text("abcdefg_-:.", min_size=1, max_size=20), values, max_size=6)
+outgoings = st.builds(
+    Outgoing,
+    exchange=texts,
+    routing_key=texts,
+    body=st.binary(max_size=300),
+    headers=tables,
+    content_type=texts,
+    type=maybe,
+    message_id=maybe,
+    correlation_id=maybe,
+    reply_to=maybe,
+    expiration_ms=st.none() | st.integers(0, 2**40),
+    user_id=maybe,
+    persistent=st.booleans(),
+    mandatory=st.booleans(),
+)
+
+
+def unmarshal_all(data: bytes) -> list[tuple[int, object]]:
+    found = []
+    while data:
+        used, channel, frame = pamqp.frame.unmarshal(data)
+        found.append((channel, frame))
+        data = data[used:]
+    return found
+
+
+@given(message=outgoings, channel=st.integers(1, 65535), frame_max=st.integers(20, 200))
+def test_pamqp_reads_what_we_publish(message: Outgoing, channel: int, frame_max: int) -> None:
+    parts = unmarshal_all(frames.publish(channel, message, message.message_id, frame_max))
+    assert {number for number, _ in parts} == {channel}
+    method, header, *bodies = [frame for _, frame in parts]
+    assert isinstance(method, spec.Basic.Publish)
+    assert isinstance(header, ContentHeader)
+    assert (method.exchange, method.routing_key) == (message.exchange, message.routing_key)
+    assert method.mandatory is message.mandatory
+    assert header.body_size == len(message.body)
+    assert all(isinstance(body, ContentBody) for body in bodies)
+    assert b"".join(body.value for body in bodies) == message.body  # type: ignore[attr-defined]
+    assert len(bodies) == math.ceil(len(message.body) / (frame_max - 8))
+    found = header.properties
+    assert dict(found.headers or {}) == dict(message.headers)
+    assert (found.content_type, found.message_type) == (message.content_type, message.type)
+    assert (found.message_id, found.user_id) == (message.message_id, message.user_id)
+    assert (found.correlation_id, found.reply_to) == (message.correlation_id, message.reply_to)
+    assert found.delivery_mode == (2 if message.persistent else 1)
+    expiration = None if message.expiration_ms is None else str(message.expiration_ms)
+    assert found.expiration == expiration
+
+
+def as_array(value: object) -> object:
+    return bytearray(value) if isinstance(value, bytes) else value
+
+
+@given(
+    headers=tables,
+    content_type=maybe,
+    priority=st.none() | st.integers(0, 9),
+    reply_to=maybe,
+    app_id=maybe,
+    message_id=maybe,
+)
+def test_we_read_what_pamqp_writes(
+    headers: dict[str, object],
+    content_type: str | None,
+    priority: int | None,
+    reply_to: str | None,
+    app_id: str | None,
+    message_id: str | None,
+) -> None:
+    properties = spec.Basic.Properties(
+        headers={name: as_array(value) for name, value in headers.items()},  # type: ignore
+        content_type=content_type,
+        priority=priority,
+        reply_to=reply_to,
+        app_id=app_id,
+        message_id=message_id,
+    )
+    raw = pamqp.frame.marshal(ContentHeader(0, 77, properties), 1)
+    _, _, theirs = pamqp.frame.unmarshal(raw)
+    assert isinstance(theirs, ContentHeader)
+    assert frames.body_size(raw, 7) == 77
+    ours = frames.read_properties(raw, 7)
+    assert ours.get("headers", {}) == (theirs.properties.headers or {})
+    for name in ("content_type", "reply_to", "app_id", "message_id"):
+        assert ours.get(name) == getattr(theirs.properties, name)
+
+
+@given(channel=st.integers(1, 65535), tag=st.integers(1, 2**63 - 1), multiple=st.booleans())
+def test_acks_and_nacks(channel: int, tag: int, multiple: bool) -> None:
+    raw = frames.ack(channel, tag, multiple=multiple)
+    used, number, ack = pamqp.frame.unmarshal(raw)
+    assert (used, number) == (len(raw), channel)
+    assert isinstance(ack, spec.Basic.Ack)
+    assert (ack.delivery_tag, ack.multiple) == (tag, multiple)
+    for requeue in (True, False):
+        _, _, nack = pamqp.frame.unmarshal(
+            frames.nack(channel, tag, multiple=multiple, requeue=requeue)
+        )
+        assert isinstance(nack, spec.Basic.Nack)
+        assert (nack.delivery_tag, nack.multiple, nack.requeue) == (tag, multiple, requeue)
+
+
+def test_method_numbers_are_pamqps() -> None:
+    for ours, theirs in (
+        (frames.CONNECTION_TUNE_OK, spec.Connection.TuneOk),
+        (frames.CONNECTION_OPEN_OK, spec.Connection.OpenOk),
+        (frames.CONNECTION_CLOSE, spec.Connection.Close),
+        (frames.CONNECTION_BLOCKED, spec.Connection.Blocked),
+        (frames.CONNECTION_UNBLOCKED, spec.Connection.Unblocked),
+        (frames.CHANNEL_OPEN_OK, spec.Channel.OpenOk),
+        (frames.CHANNEL_CLOSE, spec.Channel.Close),
+        (frames.CHANNEL_CLOSE_OK, spec.Channel.CloseOk),
+        (frames.BASIC_CONSUME, spec.Basic.Consume),
+        (frames.BASIC_CANCEL, spec.Basic.Cancel),
+        (frames.BASIC_CANCEL_OK, spec.Basic.CancelOk),
+        (frames.BASIC_PUBLISH, spec.Basic.Publish),
+        (frames.BASIC_RETURN, spec.Basic.Return),
+        (frames.BASIC_DELIVER, spec.Basic.Deliver),
+        (frames.BASIC_ACK, spec.Basic.Ack),
+        (frames.BASIC_NACK, spec.Basic.Nack),
+        (frames.CONFIRM_SELECT, spec.Confirm.Select),
+    ):
+        assert ours == theirs.index
+
+
+def test_long_strings_are_refused() -> None:
+    with pytest.raises(ValueError, match="255"):
+        frames.short("ä" * 128)
+    assert frames.short("ä" * 127)[0] == 254
+
+
+def test_odd_strings_are_read_all_the_same() -> None:
+    assert frames.read_short(b"\x03a\xffb", 0) == ("a\ufffdb", 4)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [b"\x05ab", b"\x01a", b"\x01aS\x00", b"\x01a\x07", b"\x01aT\xff\xff\xff\xff\xff\xff\xff\xff"],
+)
+def test_a_broken_table_is_an_empty_one(table: bytes) -> None:
+    assert frames.read_table(table, 0, len(table)) == {}
+
+
+@given(noise=st.binary(max_size=200))
+def test_no_table_can_raise(noise: bytes) -> None:
+    assert isinstance(frames.read_table(noise, 0, len(noise)), dict)
