@@ -70,17 +70,18 @@ def test_a_reservation_fades_towards_what_is_seen(cost, seen):
 @pytest.mark.parametrize(
     ("step", "late_ms", "then"),
     [
-        (0, 0, (1, 15_000)),
-        (0, 14_999, (1, 15_000)),
-        (0, 15_000, (2, 30_000)),
-        (3, 31_000, (6, 45_000)),
-        (6, 0, (7, 15_000)),
-        (7, 0, (FADE_STEPS, None)),
+        (0, 0, (1, 30_000)),
+        (0, 29_999, (1, 30_000)),
+        (0, 30_000, (2, 60_000)),
+        (1, 31_000, (3, 60_000)),
+        (2, 0, (3, 30_000)),
+        (3, 0, (FADE_STEPS, None)),
+        (2, 30_000, (FADE_STEPS, None)),
         (0, 10_000_000, (FADE_STEPS, None)),
     ],
 )
 def test_steps_that_time_passed(step, late_ms, then):
-    """Settling in 120 s is eight steps of 15 s; a silent server's rooms take several at once."""
+    """Settling in 120 s is four steps of 30 s; a silent server's rooms take several at once."""
     due_ms = 1_000_000
     reached, next_ms = load.faded(step, due_ms, due_ms + late_ms, 120_000)
     assert (reached, next_ms and next_ms - due_ms) == then
@@ -89,7 +90,7 @@ def test_steps_that_time_passed(step, late_ms, then):
 def test_a_settling_time_of_nothing_still_passes():
     """settle_ms 0 must not divide by it: a step lasts at least a millisecond."""
     assert load.step_ms(0) == 1
-    assert load.faded(0, 100, 104, 0) == (5, 105)
+    assert load.faded(0, 100, 101, 0) == (2, 102)
 
 
 def test_a_burst_counts_before_any_report():

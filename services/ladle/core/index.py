@@ -4,7 +4,7 @@ A server is out with one reason, or in with its undominated workers: a worker is
 another one of its server is no fuller and no smaller, so choosing among the rest is choosing among
 all. Nothing here has a slot number or an order that comes from history: what a region holds is a
 function of the rows, however they came about.
-Source: docs/adr/0002-index.md.
+Source: docs/adr/0003-index-by-permille.md.
 """
 
 from collections import Counter

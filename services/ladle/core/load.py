@@ -18,8 +18,8 @@ from typing import Protocol
 
 from sortedcontainers import SortedList
 
-FADE_STEPS = 8
-"""Steps from the whole reservation to none. More would write more rows and win nothing."""
+FADE_STEPS = 4
+"""Steps from the whole reservation to none. More would write more rows and place no better."""
 
 RouterKey = tuple[str, int]
 """room_id, router."""
