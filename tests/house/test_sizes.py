@@ -20,14 +20,18 @@ def test_files_are_small() -> None:
     assert long == {}
 
 
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """From the first statement on: the options of a command are its signature, read as a table."""
+    return (function.end_lineno or 0) - function.body[0].lineno + 1
+
+
 def test_functions_fit_a_screen() -> None:
     long = {
-        f"{module.path}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        f"{module.path}:{node.lineno} {node.name}": lines_of(node)
         for module in modules()
         if MIGRATIONS not in module.path
         for node in ast.walk(module.tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno is not None
-        and node.end_lineno - node.lineno + 1 > LINES_OF_A_FUNCTION_MAX
+        and lines_of(node) > LINES_OF_A_FUNCTION_MAX
     }
     assert long == {}
