@@ -1,6 +1,6 @@
 """One picture of the fleet: a pure function of a view and the last decisions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -35,6 +35,7 @@ def frame(view: ViewReply, decisions: Sequence[DecisionRecord], screen: Screen) 
     rows = max(3, screen.height - 7 - decision_lines)
     first = min(screen.first, max(0, len(servers) - rows))
     shown = servers[first : first + rows]
+    decision_lines = max(decision_lines, screen.height - 7 - max(1, len(shown)))
     hidden = len(servers) - len(shown)
     title = f"servers by {screen.sort}" + (f", {hidden} more" if hidden else "")
     return Group(
@@ -46,13 +47,13 @@ def frame(view: ViewReply, decisions: Sequence[DecisionRecord], screen: Screen) 
     )
 
 
-def _order(sort: str):  # type: ignore[no-untyped-def]
+def _order(sort: str) -> Callable[[ServerView], tuple[int, str]]:
     def load(server: ServerView) -> tuple[int, str]:
         used, capacity = _load(server)
         return (-permille_of(used, capacity), server.server_id)
 
     if sort == "id":
-        return lambda server: server.server_id
+        return lambda server: (0, server.server_id)
     if sort == "rooms":
         return lambda server: (-server.rooms, server.server_id)
     return load
@@ -150,7 +151,7 @@ def _decisions(decisions: Sequence[DecisionRecord], lines: int) -> RenderableTyp
     if not decisions:
         return Text("none yet", style="bright_black")
     table = Table(box=None, padding=(0, 1), show_header=False, expand=False)
-    for _ in range(5):
+    for _ in range(6):
         table.add_column(no_wrap=True, overflow="ellipsis")
     for decision in reversed(decisions[-lines:]):
         table.add_row(*_decision(decision))
@@ -166,9 +167,18 @@ def _decision(decision: DecisionRecord) -> tuple[Text, ...]:
     return (
         Text(decision.recorded_at[11:19], style="bright_black"),
         Text(decision.room_id or "-"),
+        _size(record),
         Text(decision.outcome or "-", style="red" if refused else "green"),
         Text(where, style="bold"),
         _why(record),
+    )
+
+
+def _size(record: dict[str, object]) -> Text:
+    wish = record.get("wish")
+    peers = wish.get("peers") if isinstance(wish, dict) else None
+    return Text(
+        f"{peers} peers" if peers is not None else "", style="bright_black", justify="right"
     )
 
 
