@@ -16,8 +16,16 @@ from typing import Any
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from pydantic import SecretStr
 
 from ladle.broker.declare import declare
+from ladle.journal.open import open_store
+from ladle.journal.schema import upgrade
+from ladle.placement.build import make_link
+from ladle.placement.service import PlacementService
+from ladle.placement.settings import PlacementSettings
+from ladle_contracts.client import PlacementClient
+from ladle_contracts.clock import SystemClock
 from ladle_contracts.commands import CloseRoom, Command, Register, ReportRooms
 from ladle_contracts.envelope import (
     Event,
@@ -27,6 +35,7 @@ from ladle_contracts.envelope import (
     encode_command,
     encode_reply,
 )
+from ladle_contracts.errors import PlacementError
 from ladle_contracts.events import RoomCreated, RoomDeleted, ServerRegistered, WorkerStatus
 from ladle_contracts.link import Message, Outgoing
 from ladle_contracts.replies import (
@@ -354,3 +363,52 @@ async def test_a_final_refusal_ends_the_example(responder: Responder, run: Run) 
     lines = await run(exit_code=1)
     assert [line["did"] for line in lines] == ["registered"]
     assert len(responder.requests) == 1
+
+
+async def test_against_the_real_service(
+    run: Run, broker_url: str, cell: str, tmp_path: Path
+) -> None:
+    """The responder's answers are no invention: placement says and hears the same."""
+    settings = PlacementSettings(
+        amqp_url=SecretStr(broker_url),
+        cell=cell,
+        database_url=SecretStr(f"sqlite+aiosqlite:///{tmp_path}/ladle.db"),
+        http=False,
+    )
+    await upgrade(settings.database)
+    service = PlacementService(
+        settings,
+        store=open_store(settings.database),
+        make_link=lambda: make_link(settings),
+        clock=SystemClock(),
+    )
+    stop = asyncio.Event()
+    running = asyncio.create_task(service.run(stop))
+    try:
+        async with PlacementClient.connect(broker_url, cell=cell) as client:
+            await until_it_answers(client)
+            lines = await run("--room", "standup", "--peers", "4")
+            history = await client.history(room_id="standup")
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 30)
+    reply = PlacedReply.model_validate(lines[1]["reply"])
+    assert (reply.outcome, reply.server.server_id) == ("placed", SERVER)
+    assert (reply.reserved_peers, reply.reserved_consumers) == (4, 24)
+    said = [(record.what, record.status) for record in history.records]
+    assert said == [
+        ("allocate", "applied"),
+        ("room-created", "applied"),
+        ("room-deleted", "applied"),
+    ]
+
+
+async def until_it_answers(client: PlacementClient) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await client.view()
+            except PlacementError:
+                await asyncio.sleep(0.1)
+            else:
+                return

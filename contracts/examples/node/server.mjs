@@ -20,7 +20,8 @@ export class MediaServer {
     this.publisher = await ConfirmedPublisher.open(this.connection);
     this.description = server;
     await this.register();
-    await this.#listen();
+    this.stopping = false;
+    this.listening = this.#listen(); // Beside all else: rooms do not wait for commands.
   }
 
   register() {
@@ -66,7 +67,9 @@ export class MediaServer {
 
   async stop(reason) {
     await this.#say('server-deregistered', () => ({ reason }));
-    await this.commands.close();
+    this.stopping = true;
+    await this.listening;
+    await this.commands?.close();
   }
 
   #load(worker_id) {
@@ -101,16 +104,18 @@ export class MediaServer {
 
   // Ladle declares the command queue when it learns of the server: try until it is there.
   async #listen() {
-    for (;;) {
-      this.commands = await this.connection.createChannel();
-      const missing = new Promise((resolve) => this.commands.once('error', resolve));
-      const consuming = this.commands.consume(this.names.commandQueue(this.serverId), (message) => {
-        if (message !== null) void this.#onMessage(message);
-      });
-      if (!((await Promise.race([consuming.catch((error) => error), missing])) instanceof Error)) {
+    while (!this.stopping) {
+      const channel = await this.connection.createChannel();
+      channel.on('error', () => {}); // A queue that is missing closes the channel: 404.
+      try {
+        await channel.consume(this.names.commandQueue(this.serverId), (message) => {
+          if (message !== null) void this.#onMessage(message);
+        });
+        this.commands = channel;
         return;
+      } catch {
+        await sleep(200);
       }
-      await sleep(200);
     }
   }
 
