@@ -348,9 +348,9 @@ def test_endless_demand_comes_in_windows_without_a_room_twice() -> None:
             break
     ids = [room.room_id for room in made]
     assert len(set(ids)) == len(ids)
-    assert {name.split("-")[1] for name in ids} == {"0", "1", "2"}
+    assert {name.split("-")[2] for name in ids} == {"0", "1", "2"}
     for number in range(3):
-        window = [room for room in made if room.room_id.startswith(f"fleet-{number}-")]
+        window = [room for room in made if room.room_id.startswith(f"fleet-7-{number}-")]
         assert all(number * 600_000 <= room.asked_at_ms for room in window)
         assert all(visit.from_ms >= room.asked_at_ms for room in window for visit in room.visits)
 

@@ -113,7 +113,10 @@ def make_workload(options: FleetOptions) -> Workload:
 
 
 def demand_windows(options: FleetOptions, workload: Workload) -> Iterator[RoomDemand]:
-    """All demand of the run; without a duration, window after window, each from its own seed."""
+    """All demand of the run; without a duration, window after window, each from its own seed.
+
+    Room ids carry the seed: a run after another one on the same journal asks for other rooms.
+    """
     if options.duration_s is not None:
         pace = Pace(
             options.rate_per_s,
@@ -126,7 +129,7 @@ def demand_windows(options: FleetOptions, workload: Workload) -> Iterator[RoomDe
     window_ms = max(WINDOW_MS_MIN, round(60 * MINUTE_MS / options.speed_up))
     number = 0
     while True:
-        prefix = f"{options.room_prefix}-{number}"
+        prefix = f"{options.room_prefix}-{options.seed}-{number}"
         pace = Pace(options.rate_per_s, options.speed_up, window_ms, prefix)
         for room in demand_of(workload, options.seed + number, pace):
             yield later(room, number * window_ms)
