@@ -1,11 +1,13 @@
 """Servers: lives, registrations, ports, drains, silence; and what each says of them."""
 
 import json
+from typing import Any
 
 import pytest
 
 from ladle.core import liveness
 from ladle.core.record import Kind
+from ladle.core.step import Step
 from ladle.core.timers import next_due_ms
 from ladle.core.words import Administration, Liveness
 from tests.core.cell import LIFE, START_MS, Cell, data_of, said
@@ -321,7 +323,7 @@ def test_a_lost_server_says_goodbye(cell: Cell) -> None:
 
 
 def test_a_lost_server_is_forgotten_when_nothing_needs_it(cell: Cell) -> None:
-    shared = {"media_ip": "192.0.2.1", "udp_ports": [40000, 40999]}
+    shared: dict[str, Any] = {"media_ip": "192.0.2.1", "udp_ports": [40000, 40999]}
     cell.register("gone", **shared)
     cell.register("kept", **shared)
     cell.register("drained")
@@ -412,8 +414,6 @@ def test_holes_of_a_lost_server_wait_for_its_return(cell: Cell) -> None:
 
 def test_what_does_not_happen_to_a_liveness_changes_nothing(cell: Cell) -> None:
     """A timer of a server that was heard meanwhile finds nothing to do."""
-    from ladle.core.step import Step
-
     cell.register("a")
     before = cell.view.dump()
     step = Step(cell.view, 99, cell.now_ms)
