@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 PORT = 5432
 APPENDED = b"SELECT 1\x00"
@@ -30,11 +30,15 @@ class Cutter:
         self._server: asyncio.Server | None = None
         self.swallow_after: bytes | None = None
         self.deaf = False
-        self.url = (
-            self._there.set(host=None, port=None)
-            .update_query_dict({"host": str(self._folder)})
-            .render_as_string(hide_password=False)
+        there = self._there
+        here = URL.create(
+            "postgresql",
+            there.username,
+            there.password,
+            database=there.database,
+            query={"host": str(self._folder)},
         )
+        self.url = here.render_as_string(hide_password=False)
 
     async def __aenter__(self) -> Self:
         path = self._folder / f".s.PGSQL.{PORT}"
