@@ -121,6 +121,35 @@ async def test_they_agree_after_crashes_deaths_and_deploys(
     assert report.allocations.moved > 0
 
 
+async def test_the_copy_behind_a_partition_is_closed(
+    broker_url: str, cell: str, tmp_path: Path
+) -> None:
+    """A server that Ladle gave up comes back with a room whose newer people were sent elsewhere."""
+    options = replace(OPTIONS, cell=cell, status_interval_ms=250, start_spread_ms=0)
+    async with placement(broker_url, cell, tmp_path):
+        fleet = Fleet(options, lambda name: AioPikaLink(broker_url, name=name))
+        try:
+            await fleet.start()
+            # The second one comes when the server is lost: after 12 intervals, 3 s.
+            stay = (Visit(0, 60_000, True), Visit(6_000, 60_000, True, asks=True))
+            await fleet.live([RoomDemand("r", 0, 2, None, 2, stay)])
+            await until(lambda: "r" in fleet.truth().rooms)
+            (first,) = fleet.truth().rooms["r"]
+            await fleet.mishaps.cut_off(first.server_id)
+            await until(lambda: len(fleet.truth().rooms["r"]) == 2, 30)
+            assert fleet.backend.allocations.moved == 1
+            await fleet.mishaps.reconnect(first.server_id)
+            await until(lambda: fleet.mishaps.incidents().rooms_closed_as_told == 1, 30)
+            await until(lambda: [life.peers for life in fleet.truth().rooms["r"]] == [2], 30)
+            (now,) = fleet.truth().rooms["r"]
+            assert now.server_id != first.server_id
+            await fleet.stop_demand()
+            comparison = await settle(fleet)
+            assert comparison.matches, comparison.sentences()
+        finally:
+            await fleet.close()
+
+
 async def test_released_and_drained_on_demand(broker_url: str, cell: str, tmp_path: Path) -> None:
     """An operator's release closes a running room; a drained server gets no new one."""
 
