@@ -61,9 +61,7 @@ def test_a_step_of_an_hour_moves_no_timer_and_is_reported_once() -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(0, 100_000), st.integers(-5_000_000, 5_000_000)), max_size=50
-    )
+    st.lists(st.tuples(st.integers(0, 100_000), st.integers(-5_000_000, 5_000_000)), max_size=50)
 )
 def test_no_wall_clock_makes_it_go_back_or_race(moves: list[tuple[int, int]]) -> None:
     """Each record's time is at least the one before and within a tenth of what elapsed."""
