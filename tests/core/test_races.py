@@ -434,3 +434,27 @@ def test_a_late_death_of_a_worker_spares_what_came_after(cell: Cell) -> None:
     cell.created("room", "home", sequence=6)
     cell.status("home", workers={"0": {"state": "died"}}, sequence=5)
     assert cell.phase() == "active"
+
+
+def test_a_late_death_of_a_worker_spares_what_was_listed_since(cell: Cell) -> None:
+    cell.created("room", "home", sequence=3)
+    cell.status("home", rooms={"room": 4}, sequence=6)
+    cell.status("home", workers={"0": {"state": "died"}}, sequence=5)
+    assert cell.phase() == "active"
+
+
+def test_a_late_delete_of_a_room_that_was_made_again(cell: Cell) -> None:
+    cell.created("room", "home", sequence=4)
+    outcome = cell.deleted("room", "home", sequence=3)
+    assert (outcome["reason"], cell.phase()) == ("history", "active")
+
+
+def test_a_released_room_on_a_server_that_was_lost_and_returns(cell: Cell) -> None:
+    """It comes home and is told to close again; there is no conflict with itself."""
+    cell.created("room", "home")
+    allocation_id = cell.view.rooms["room"].allocation_id
+    cell.ask("release", room_id="room", allocation_id=allocation_id)
+    cell.event("server-deregistered", "home", {})
+    outcome = cell.status("home")
+    assert said(outcome) == ["server-up", "room-active"]
+    assert said(outcome, "command") == ["close-room"]

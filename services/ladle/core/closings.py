@@ -2,8 +2,8 @@
 
 from ladle.core import stamps
 from ladle.core.rows import Closing, Router, changed
-from ladle.core.step import Step
 from ladle.core.stamps import Life
+from ladle.core.step import Step
 from ladle.core.words import Liveness
 
 
@@ -52,8 +52,7 @@ def issue(step: Step, room_id: str, server_id: str) -> None:
 def raise_to(step: Step, room_id: str, server_id: str, life: Life) -> None:
     """The copy that is being closed still lives at `life`: its create may be as late as that."""
     closing = step.view.closings[room_id, server_id]
-    if life > (closing.incarnation, closing.sequence):
-        step.view.put(changed(closing, incarnation=life[0], sequence=life[1]))
+    step.view.put(changed(closing, incarnation=life[0], sequence=life[1]))
 
 
 def end(step: Step, room_id: str, server_id: str) -> None:

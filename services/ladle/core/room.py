@@ -70,9 +70,6 @@ def deleted(step: Step, told: Told, room_id: str) -> str | None:
     router = case.router_of(told.server_id)
     if router is not None and _names_another(router.named_allocation_id, told.allocation_id):
         stamps.raise_stamp(step, room_id, told.server_id, told.life)
-        closing = view.closings.get((room_id, told.server_id))
-        if closing is not None and closing.allocation_id == told.allocation_id:
-            closings.end(step, room_id, told.server_id)
         return "another-allocation"
     closing = view.closings.get((room_id, told.server_id))
     _pass_gate(step, told, room_id)
@@ -182,10 +179,10 @@ def lose_life(
     for case, router in _on(step, server_id, reason, worker_id):
         if worker_id is not None and router.worker_id != worker_id:
             continue
-        if not router.active or (router.incarnation, router.created_sequence) >= life:
+        # A late word of a worker's death says nothing of what was heard of since.
+        if not router.active or stamps.is_history(step.view, case.room_id, server_id, life):
             continue
-        if not stamps.is_history(step.view, case.room_id, server_id, life):
-            stamps.raise_stamp(step, case.room_id, server_id, life)
+        stamps.raise_stamp(step, case.room_id, server_id, life)
         if _carried_on(case, server_id):
             step.view.drop(router)
             stamps.keep(step, case.room_id, server_id)
