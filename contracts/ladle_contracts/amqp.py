@@ -16,7 +16,7 @@ from aiormq import Channel
 from aiormq.abc import ArgumentsType
 
 from .amqp_consuming import Deliveries, Subscription, close_channel
-from .amqp_line import LOSSES, Line, insist_on_a_cancel
+from .amqp_line import LOSSES, Line, finish, insist_on_a_cancel
 from .amqp_publishing import Publishing, Sending
 from .link import (
     DIRECT_REPLY_TO,
@@ -87,6 +87,10 @@ class AioPikaLink:
         return self._out.url.user or "guest"
 
     @property
+    def _is_consuming(self) -> bool:
+        return self._in.is_up
+
+    @property
     def is_up(self) -> bool:
         """Connected, and able to receive replies where that was asked for."""
         replies = self._requesting is None or self._requesting.is_open
@@ -144,7 +148,11 @@ class AioPikaLink:
             next_epoch=lambda: next(self._epochs),
             prepare=self._declarations.get(queue),
         )
-        await subscription.start()
+        try:
+            await subscription.start()
+        except asyncio.CancelledError:
+            subscription.cancelled = True
+            raise
         self._subscriptions.append(subscription)
         return subscription
 
@@ -187,7 +195,11 @@ class AioPikaLink:
             await self._publishing.publish(message)
 
     def send(self, messages: Sequence[Outgoing]) -> None:
-        self._sending.send(messages)
+        # After a restart of the broker the consuming connection may be back first: the answers
+        # to what it brings, which is acked, wait for the other one. Where both are down, the
+        # broker delivers the questions again.
+        if self._out.is_up or self._is_consuming:
+            self._sending.send(messages)
 
     # Declaring, for the two kinds of queue that a caller makes itself
 
@@ -221,16 +233,19 @@ class AioPikaLink:
     async def _declare(self, queue: str, declare: Declare) -> None:
         await self._open_consuming()
         try:
-            channel = await self._in.channel(confirms=False)
-            try:
-                await declare(channel)
-            finally:
-                await close_channel(channel)
+            await finish(self._declare_once(declare))
         except LinkDown:
             raise
         except LOSSES as error:
             raise Refused(f"cannot declare {queue}: {error}") from error
         self._declarations[queue] = declare
+
+    async def _declare_once(self, declare: Declare) -> None:
+        channel = await self._in.channel(confirms=False)
+        try:
+            await declare(channel)
+        finally:
+            await close_channel(channel)
 
     # Up and down
 
@@ -267,6 +282,9 @@ class AioPikaLink:
 
     def _on_line_state(self, state: LinkState, reason: str) -> None:
         if state in (LinkState.UP, LinkState.DOWN):
+            if not self._out.is_up and not self._is_consuming:
+                self._sending.forget()
+            self._sending.resume()
             self._tell_state(reason)
         else:
             self._tell(state, reason)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 
-from .amqp_line import LOSSES, Line, cancelled_by_a_loss, insist_on_a_cancel
+from .amqp_line import LOSSES, Line, cancelled_by_a_loss, finish, insist_on_a_cancel
 from .amqp_messages import message_of
 from .link import LinkDown, Message, OnMessages, Refused
 
@@ -149,13 +149,15 @@ class Subscription:
 
     async def start(self) -> None:
         """Open a channel and consume. Raises LinkDown, Refused (no such queue, no right)."""
+        await finish(self._start_once())
+
+    async def _start_once(self) -> None:
         async with self._lock:
             if self._life is not None or self.cancelled:
                 return
             try:
                 await self._start()
             except LOSSES as error:
-                insist_on_a_cancel()
                 raise _as_link_error(error, self._line, self.queue) from error
             except asyncio.CancelledError as error:
                 if cancelled_by_a_loss():
@@ -178,6 +180,10 @@ class Subscription:
             self._lives.pop(life.epoch, None)
             await close_channel(channel)
             raise
+        if self.cancelled:  # meanwhile
+            self._lives.pop(life.epoch, None)
+            await close_channel(channel)
+            return
         self._life = life
         self._tag = ok.consumer_tag or ""
         channel.closing.add_done_callback(lambda _closing: self._ended(life))

@@ -8,8 +8,8 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 import aio_pika
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
@@ -20,6 +20,8 @@ from yarl import URL
 from .link import LinkDown, LinkError, LinkState
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 LOSSES = (*CONNECTION_EXCEPTIONS, LinkError, TimeoutError, EOFError)
 """What a connection, a channel or a call on them may end with."""
@@ -37,6 +39,32 @@ def cancelled_by_a_loss() -> bool:
 _BLOCKED_CHECK_S = 0.5
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_LAST_S = 5.0
+
+
+_going_on: set[asyncio.Task[Any]] = set()
+
+
+async def finish(work: Coroutine[Any, Any, R]) -> R:
+    """Await `work`; where the caller is cancelled meanwhile, it goes on to its end by itself.
+
+    A cancelled call would leave its channel half open or half closed in aiormq, and RabbitMQ
+    answers the next frame on it by closing the whole connection.
+    """
+    return await asyncio.shield(unhurried(work))
+
+
+def unhurried(work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+    """`work` as a task of its own, for several to await under a shield; see `finish`."""
+    task = asyncio.create_task(work)
+    _going_on.add(task)
+    task.add_done_callback(_finished)
+    return task
+
+
+def _finished(task: asyncio.Task[Any]) -> None:
+    _going_on.discard(task)
+    if not task.cancelled():
+        task.exception()  # Seen: its caller may have left.
 
 
 def insist_on_a_cancel() -> None:
@@ -88,6 +116,12 @@ class Line:
         return cast(Channel, channel)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether there is no live connection now, known to be down or not."""
+        transport = self._connection.transport if self._connection else None
+        return transport is None or transport.connection.is_closed
+
+    @property
     def raw(self) -> AbstractConnection:
         """The live connection. Raises LinkDown where there is none."""
         transport = self._connection.transport if self._connection else None
@@ -120,8 +154,10 @@ class Line:
         )
         self._connection = connection
         try:
-            await connection.connect(timeout=self._connect_timeout_s)
-            await self._on_up()
+            async with asyncio.timeout(self._connect_timeout_s):
+                await connection.connect()
+                # A broker that has just started may accept connections and answer nothing else.
+                await self._on_up()
         except asyncio.CancelledError as error:
             await self._drop()
             if cancelled_by_a_loss():

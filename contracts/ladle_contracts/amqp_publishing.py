@@ -14,7 +14,7 @@ from aiormq.exceptions import (
 )
 
 from .amqp_consuming import Deliveries, close_channel
-from .amqp_line import LOSSES, Line, cancelled_by_a_loss, insist_on_a_cancel
+from .amqp_line import LOSSES, Line, cancelled_by_a_loss, insist_on_a_cancel, unhurried
 from .amqp_messages import properties_of
 from .link import (
     DIRECT_REPLY_TO,
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _GRACE_S = 0.25
 _FLUSH_WAIT_S = 5.0
+_HELD_MAX = 10_000
 
 
 class Publishing:
@@ -53,6 +54,7 @@ class Publishing:
         self._on_replies = on_replies
         self._on_lost = on_lost
         self._channel: Channel | None = None
+        self._opening: asyncio.Task[Channel] | None = None
         self._lock = asyncio.Lock()
         self._in_flight: dict[asyncio.Task[object], None] = {}
         self._alone: bool | None = None
@@ -118,8 +120,11 @@ class Publishing:
     async def _opened(self) -> Channel:
         if self._channel is not None and not self._channel.is_closed:
             return self._channel
+        # One opening for all: whoever began it may be cancelled, and the next one comes in.
+        if self._opening is None or self._opening.done():
+            self._opening = unhurried(self._open())
         try:
-            return await self._open()
+            return await asyncio.shield(self._opening)
         except asyncio.CancelledError as error:
             if cancelled_by_a_loss():
                 raise LinkDown("the connection was lost") from error
@@ -160,25 +165,37 @@ class Sending:
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._waiting: deque[Outgoing] = deque()
+        self._waiting: deque[Outgoing] = deque(maxlen=_HELD_MAX)
         self._writer: asyncio.Task[None] | None = None
         self._channel: Channel | None = None
 
     def send(self, messages: Iterable[Outgoing]) -> None:
+        """Write them now, or when the line is up again: see `resume` and `forget`."""
+        self._waiting.extend(messages)
+        self.resume()
+
+    def forget(self) -> None:
+        """Lose what was not written."""
+        self._waiting.clear()
+
+    def resume(self) -> None:
+        """Go on writing, where the line is up."""
         if not self._line.is_up:
             return
-        self._waiting.extend(messages)
         if self._waiting and (self._writer is None or self._writer.done()):
             self._writer = asyncio.create_task(self._write(), name="send")
 
     async def _write(self) -> None:
-        while self._waiting:
+        while self._waiting and self._line.is_up:
             message = self._waiting.popleft()
             try:
                 async with asyncio.timeout(_FLUSH_WAIT_S):
                     await self._write_one(message, drain=not self._waiting)
             except LOSSES as error:
                 insist_on_a_cancel()
+                if self._line.is_lost:
+                    self._waiting.appendleft(message)
+                    return
                 log.debug("a message to %s was lost: %r", message.routing_key, error)
             except asyncio.CancelledError:
                 if not cancelled_by_a_loss():

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aio_pika
 import pytest
@@ -418,3 +418,62 @@ async def test_a_failing_watcher_does_not_harm_the_link(
     await link.close()
     await link.close()
     assert not link.is_up
+
+
+async def test_a_cancel_is_never_lost(broker_url: str) -> None:
+    """aiormq answers a cancel with the channel's error when both come at once, and whoever tries
+    again after errors would never end; half a call makes the broker close the connection."""
+
+    states: list[LinkState] = []
+
+    async def insist(link: AioPikaLink) -> None:
+        while True:
+            with suppress(Refused):
+                await link.consume("no-such-queue", lambda _: None, prefetch=1)
+
+    async with linked(broker_url) as link:
+        link.watch(lambda state, _: states.append(state))
+        for number in range(60):
+            task = asyncio.create_task(insist(link))
+            await asyncio.sleep(number % 20 * 0.0004)
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=5)
+            assert done, "it goes on for ever"
+            assert task.cancelled()
+    assert states == [LinkState.DOWN], "closed at the end; no cancel has cost the connection"
+
+
+async def test_answers_wait_while_only_the_publishing_connection_is_down(
+    broker_url: str, queue: str
+) -> None:
+    """After a broker's restart questions may come in first; acked and unanswered, they are lost."""
+    got: list[Message] = []
+    states: list[LinkState] = []
+    async with linked(broker_url) as link:
+        await link.consume(queue, got.extend, prefetch=10)
+        link.watch(lambda state, _: states.append(state))
+        await link._out.raw.close()
+        await eventually(lambda: states == [LinkState.DOWN])
+        assert link._in.is_up
+        link.send([to(queue, b"1"), to(queue, b"2")])
+        await eventually(lambda: len(got) == 2)
+        link.ack(got)
+    assert [message.body for message in got] == [b"1", b"2"]
+    assert states[:2] == [LinkState.DOWN, LinkState.UP]
+
+
+async def test_answers_are_lost_where_the_questions_come_again(broker_url: str, queue: str) -> None:
+    got: list[Message] = []
+    async with TcpProxy(broker_url) as proxy, linked(proxy.url) as link:
+        await link.consume(queue, got.extend, prefetch=10)
+        proxy.refuses = True
+        proxy.cut()
+        await eventually(lambda: not link._in.is_up and not link._out.is_up)
+        link.send([to(queue, b"lost")])
+        proxy.refuses = False
+        await eventually(lambda: link.is_up)
+        link.send([to(queue, b"sent")])
+        await eventually(lambda: got)
+        await asyncio.sleep(0.2)
+        link.ack(got)
+    assert [message.body for message in got] == [b"sent"]

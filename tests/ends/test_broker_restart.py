@@ -10,6 +10,8 @@ import trustme
 from ladle.broker.declare import declare
 from ladle.broker.node import PrivateNode
 from ladle_contracts.client import PlacementClient
+from ladle_contracts.envelope import Event
+from ladle_contracts.events import RoomCreated, WorkerStatus
 from ladle_contracts.publisher import Fate
 from ladle_contracts.settings import ClientSettings
 from ladle_contracts.topology import Topology
@@ -56,15 +58,19 @@ async def test_a_broker_restart_costs_time_and_nothing_else(own_node: PrivateNod
             assert await during in (Fate.REPLACED, Fate.CONFIRMED)
             assert (await client.allocate("after")).room_id == "after"
             assert await publisher.room_created("after") is Fate.CONFIRMED
-        told = {room for event in events for room in _rooms(event.data)}
-        await eventually(lambda: {"before", "during", "after"} <= told | {"after"})
+        await eventually(lambda: _rooms(events) == {"before", "during", "after"})
         assert len([body for body in responder.allocations if body.room_id == "during"]) == 1
 
 
-def _rooms(data: object) -> list[str]:
-    listed = [room.room_id for room in getattr(data, "rooms", None) or []]
-    created = getattr(data, "room_id", None)
-    return [*listed, created] if created else listed
+def _rooms(events: list[Event]) -> set[str]:
+    """Rooms that were told of, by their creation or in a status."""
+    told: set[str] = set()
+    for event in events:
+        if isinstance(event.data, RoomCreated):
+            told.add(event.data.room_id)
+        elif isinstance(event.data, WorkerStatus):
+            told.update(room.room_id for room in event.data.rooms or [])
+    return told
 
 
 async def test_tls_as_the_settings_say(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ladle_contracts.commands import CloseRoom, DrainCommand, Register, ReportRooms
-from ladle_contracts.link import Outgoing
+from ladle_contracts.link import Outgoing, Refused
 from ladle_contracts.own_messages import ReceivedCommand
 from ladle_contracts.publisher import Fate, MediaServerPublisher, PublisherClosed, Superseded
 from ladle_contracts.topology import Topology
@@ -418,3 +418,21 @@ async def test_a_closed_publisher_raises(link: MemoryLink, clock: ManualClock, a
     await publisher.close()
     with pytest.raises(PublisherClosed):
         publisher.register()
+
+
+async def test_a_link_that_swallows_a_cancel_does_not_keep_the_publisher(
+    link: MemoryLink, clock: ManualClock
+) -> None:
+    async def refuse_when_cancelled(*_: object, **__: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise Refused("no queue") from None
+
+    link.consume = refuse_when_cancelled  # type: ignore[assignment]
+    publisher = publisher_of(link, clock, None)
+    await publisher.start()
+    await settle()
+    aborting = asyncio.create_task(publisher.abort())
+    await settle()
+    assert aborting.done()
