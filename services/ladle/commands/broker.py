@@ -20,7 +20,7 @@ def declare(
 ) -> None:
     """Declare the cell's exchanges, queues and bindings; harmless to repeat.
 
-    Example: LADLE_AMQP_URL=amqp://admin:secret@broker/ ladle broker declare
+    Example: ladle broker declare   (LADLE_AMQP_URL says on which broker)
     """
     from ladle.broker import declare as broker
     from ladle.placement.settings import PlacementSettings

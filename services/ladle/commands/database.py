@@ -22,7 +22,7 @@ def upgrade(
 ) -> None:
     """Bring the schema up to this program's version, from nothing or from an older one.
 
-    Example: LADLE_DATABASE_URL=sqlite:///ladle.db ladle db upgrade
+    Example: ladle db upgrade   (LADLE_DATABASE_URL says which database)
     """
     from sqlalchemy.exc import SQLAlchemyError
 

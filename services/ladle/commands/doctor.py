@@ -30,7 +30,7 @@ def doctor(
 ) -> None:
     """Look at this machine, the broker and the database; exit 1 where something is wrong.
 
-    Example: LADLE_AMQP_URL=amqp://localhost LADLE_DATABASE_URL=sqlite:///ladle.db ladle doctor
+    Example: ladle doctor
     """
     findings = asyncio.run(_look())
     if json_:

@@ -27,8 +27,7 @@ def placement(
     One process writes, others with the same database stand by. On SIGTERM it finishes the batch,
     answers, acks, gives the lease up and leaves with 0.
 
-    Example: LADLE_AMQP_URL=amqp://localhost LADLE_DATABASE_URL=postgresql+asyncpg://localhost/ladle
-    ladle placement
+    Example: ladle placement --plain-logs
     """
     from ladle.placement import logs
     from ladle.placement.settings import PlacementSettings

@@ -89,7 +89,7 @@ class AfterCommit:
         if may_answer(message.reply_to):
             self._link.send([reply_to(message, wire_reply(answer, term=term, offset=offset))])
         self._link.ack([message])
-        self._metrics.requests.labels(operation, "recalled").inc()
+        self._metrics.request(operation, "recalled").inc()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import uvicorn
-from ladle_contracts.asyncapi import document, document_yaml
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ladle.placement.metrics import Metrics
+from ladle_contracts.asyncapi import document, document_yaml
 
 log = logging.getLogger("ladle.http")
 

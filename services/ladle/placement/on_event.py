@@ -52,7 +52,7 @@ class OnEvent:
         ):
             # Acked with the batch: the first copy may not be durable yet.
             writer.batch.acks.append(message)
-            writer.metrics.events.labels(event.type, "duplicate").inc()
+            writer.metrics.event(event.type, "duplicate").inc()
             return
         if event.time_ms is not None:
             lag_ms = writer.clock.unix_ms() - event.time_ms
@@ -77,7 +77,7 @@ class OnEvent:
             payload=payload,
         )
         writer.batch.acks.append(message)
-        writer.metrics.events.labels(event.type, outcome["status"]).inc()
+        writer.metrics.event(event.type, outcome["status"]).inc()
 
     def _on_marker(self, message: Message, writer: Writer) -> None:
         """Our own marker is back: everything published before it has been folded."""

@@ -63,7 +63,7 @@ class OnRequest:
         if decision:
             result = reply.get("outcome") or reply["error"]["code"]
             policy = decision.get("policy") or "none"
-            writer.metrics.decisions.labels(result, policy).inc()
+            writer.metrics.decision(result, policy).inc()
         writer.answer(arrival, reply, operation=request.operation, offset=entry.offset)
 
     def _conflict(self, arrival: Arrival, request: Request, writer: Writer) -> None:

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from ladle.placement.batch import Committed
+from ladle_contracts import cloudevents
 from ladle_contracts.commands import COMMANDS
-from ladle_contracts.envelope import encode_command, encode_own_event
+from ladle_contracts.envelope import encode_command
 from ladle_contracts.link import Outgoing
 from ladle_contracts.times import to_rfc3339
+from ladle_contracts.topology import Topology, topology_of
 
 COMMAND_LIFE_MS = 60_000
 """A command that was not read by then is issued again if it is still needed."""
@@ -17,15 +21,9 @@ def encode_outbound(
     item: Committed, index: int, outbound: Mapping[str, Any], cell: str
 ) -> Outgoing:
     """The message; its id is `<cell>:<offset>:<index>`, the same each time it is published."""
+    message_id = f"{cell}:{item.offset}:{index}"
     if outbound["what"] == "event":
-        return encode_own_event(
-            outbound["type"],
-            outbound["data"],
-            offset=item.offset,
-            index=index,
-            time_ms=item.recorded_at_ms,
-            cell=cell,
-        )
+        return _own_event(item, outbound, topology_of(cell), message_id)
     expires_at = to_rfc3339(item.recorded_at_ms + COMMAND_LIFE_MS)
     command = COMMANDS[outbound["type"]].model_validate(
         {"expires_at": expires_at, **outbound["data"]}
@@ -33,7 +31,39 @@ def encode_outbound(
     return encode_command(
         command,
         server_id=outbound["server_id"],
-        command_id=f"{cell}:{item.offset}:{index}",
+        command_id=message_id,
         time_ms=item.recorded_at_ms,
         cell=cell,
+    )
+
+
+def _own_event(
+    item: Committed, outbound: Mapping[str, Any], topology: Topology, message_id: str
+) -> Outgoing:
+    """As `envelope.encode_own_event` writes it, at a tenth of the time: one follows each answer.
+
+    The data are the core's own and need no second look; a test holds the two equal.
+    """
+    kind = outbound["type"]
+    data = {name: value for name, value in outbound["data"].items() if value is not None}
+    server_id = data.get("server_id")
+    event: dict[str, Any] = {
+        "specversion": cloudevents.SPEC_VERSION,
+        "id": message_id,
+        "source": topology.own_source,
+        "type": kind,
+    }
+    subject = data.get("room_id") or server_id
+    if subject is not None:
+        event["subject"] = subject
+    event["time"] = to_rfc3339(item.recorded_at_ms)
+    event["data"] = data
+    return Outgoing(
+        exchange=topology.placement_events,
+        routing_key=topology.own_event_key(kind, server_id),
+        body=orjson.dumps(event),
+        content_type=cloudevents.CONTENT_TYPE,
+        type=kind,
+        message_id=message_id,
+        persistent=True,
     )

@@ -44,7 +44,7 @@ def refuse_address(arrival: Arrival, writer: Writer) -> None:
     writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
     writer.dead_letter(message, reason, detail)
     writer.metrics.replies_refused.inc()
-    writer.metrics.requests.labels(operation_label(message), reason).inc()
+    writer.metrics.request(operation_label(message), reason).inc()
 
 
 def operation_label(message: Message) -> str:
@@ -58,9 +58,9 @@ def refuse_event(
     """To the dead letters with the reason; an unknown type of a known server is only counted."""
     if reason == Reason.UNKNOWN_TYPE and server_id in writer.view.servers:
         writer.batch.acks.append(message)
-        writer.metrics.events.labels("unknown", "ignored").inc()
+        writer.metrics.event("unknown", "ignored").inc()
         return
     digest = hashlib.sha256(message.body).hexdigest()
     writer.reject(message, reason, detail, digest)
     writer.dead_letter(message, reason, detail)
-    writer.metrics.events.labels("refused", "dead").inc()
+    writer.metrics.event("refused", "dead").inc()

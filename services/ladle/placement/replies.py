@@ -18,16 +18,23 @@ def may_answer(reply_to: str | None) -> bool:
 def wire_reply(answer: Mapping[str, Any], *, term: int, offset: int) -> bytes:
     """The reply's bytes: `answer` as recorded, with the term and offset that order it.
 
-    Every `<name>_at_ms` becomes `<name>_at` and `held_until_ms` becomes `held_until`, RFC 3339.
+    `held_until_ms` becomes `held_until`, RFC 3339, in a page of rooms too.
     """
     reply = {**answer, "term": term, "journal_offset": offset}
-    held_until_ms = reply.pop("held_until_ms", None)
-    if held_until_ms is not None:
-        reply["held_until"] = to_rfc3339(held_until_ms)
+    _say_held_until(reply)
+    if "rooms" in reply and isinstance(reply["rooms"], list):
+        reply["rooms"] = [_say_held_until(dict(room)) for room in reply["rooms"]]
     if reply.get("status") == "ok" and "routers" in reply:
         # Credentials are made when a reply is sent and never journaled; there are none yet.
         reply.setdefault("ice_servers", [])
     return orjson.dumps(reply)
+
+
+def _say_held_until(reply: dict[str, Any]) -> dict[str, Any]:
+    held_until_ms = reply.pop("held_until_ms", None)
+    if held_until_ms is not None:
+        reply["held_until"] = to_rfc3339(held_until_ms)
+    return reply
 
 
 def reply_to(request: Message, body: bytes) -> Outgoing:

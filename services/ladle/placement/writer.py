@@ -238,9 +238,9 @@ class Writer:
         self.batch.acks.extend(arrival.message for arrival, _ in waiting)
         ignored = outcome.get("ignored", 0)
         ignored = ignored if isinstance(ignored, int) else len(ignored)
-        self.metrics.events.labels("worker-status", "applied").inc(len(waiting) - ignored)
+        self.metrics.event("worker-status", "applied").inc(len(waiting) - ignored)
         if ignored:
-            self.metrics.events.labels("worker-status", "ignored").inc(ignored)
+            self.metrics.event("worker-status", "ignored").inc(ignored)
 
     def _tick_if_due(self) -> None:
         due_ms = next_due_ms(self.view)
@@ -322,9 +322,9 @@ class Writer:
             body = wire_reply(waiting.answer, term=waiting.term, offset=waiting.offset)
             sent.replies.append(reply_to(request, body))
         sent.acks.append(request)
-        self.metrics.requests.labels(waiting.operation, waiting.outcome).inc()
+        self.metrics.request(waiting.operation, waiting.outcome).inc()
         seconds = now - waiting.arrival.received
-        self.metrics.request_seconds.labels(waiting.operation).observe(seconds)
+        self.metrics.request_took(waiting.operation).observe(seconds)
 
     async def _rewind(self, batch: OpenBatch, error: BadData) -> None:
         """The database refuses a value: fold again from the tables, one message a batch.
