@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -35,6 +35,7 @@ class AfterCommit:
         topology: Topology,
         metrics: Metrics,
         outbox: Outbox,
+        declare: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
         self._store = store
         self._link = link
@@ -42,6 +43,8 @@ class AfterCommit:
         self._topology = topology
         self._metrics = metrics
         self._outbox = outbox
+        self._declare = declare
+        self._registered: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def publish(self, committed: Iterable[Committed]) -> None:
@@ -55,6 +58,28 @@ class AfterCommit:
     def dead_letter(self, message: Message, reason: str, detail: str) -> None:
         """Copy to the dead letters, then ack; not acked before the copy is confirmed."""
         self._spawn(self._dead_letter(message, reason, detail))
+
+    def welcome(self, server_id: str) -> None:
+        """Declare the command queue of a server that registered; it waits for it.
+
+        Many may register at once, after a restart of the fleet: they share one connection.
+        """
+        self._registered.add(server_id)
+        if len(self._registered) == 1:
+            self._spawn(self._declare_queues())
+
+    async def _declare_queues(self) -> None:
+        attempt = 0
+        while self._registered:
+            wanted = sorted(self._registered)
+            try:
+                await self._declare(wanted)
+            except LinkError as error:
+                log.warning("command queues were not declared; trying again: %s", error)
+                await self._clock.sleep(PAUSE_MS[min(attempt, len(PAUSE_MS) - 1)])
+                attempt += 1
+            else:
+                self._registered.difference_update(wanted)
 
     def recall(self, message: Message, offset: int, operation: str) -> None:
         """Answer a redelivered request with what was recorded for it."""

@@ -1,5 +1,6 @@
 """A message from a media server: refused, recognised, left waiting for company, or recorded."""
 
+from functools import partial
 from typing import Any
 
 from ladle.core.received import is_duplicate_event
@@ -77,6 +78,8 @@ class OnEvent:
             payload=payload,
         )
         writer.batch.acks.append(message)
+        if event.type == "server-registered":
+            writer.batch.after.append(partial(writer.aftermath.welcome, event.server_id))
         writer.metrics.event(event.type, outcome["status"]).inc()
 
     def _on_marker(self, message: Message, writer: Writer) -> None:

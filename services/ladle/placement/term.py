@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ladle import __version__
@@ -87,7 +87,7 @@ class Term:
             cursor=snapshot.outbox,
             head_offset=head.offset,
             encode=self._encode,
-            declare_queue=self._declare_queue,
+            declare_queue=lambda server_id: self._declare_queues([server_id]),
             clock=self._clock,
             metrics=self._metrics,
         )
@@ -98,6 +98,7 @@ class Term:
             topology=self._topology,
             metrics=self._metrics,
             outbox=self._outbox,
+            declare=self._declare_queues,
         )
         self.writer = Writer(
             view=view,
@@ -190,8 +191,8 @@ class Term:
     def _encode(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> Outgoing:
         return encode_outbound(item, index, outbound, self._topology.cell)
 
-    async def _declare_queue(self, server_id: str) -> None:
-        await declare_command_queues(self._settings.url, self._topology, [server_id])
+    async def _declare_queues(self, server_ids: Sequence[str]) -> None:
+        await declare_command_queues(self._settings.url, self._topology, server_ids)
 
     async def _watch_writer(self) -> None:
         await self.writer.failed

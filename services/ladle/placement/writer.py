@@ -70,6 +70,8 @@ class Aftermath(Protocol):
 
     def recall(self, message: Message, offset: int, operation: str) -> None: ...
 
+    def welcome(self, server_id: str) -> None: ...
+
 
 class Writer:
     """Holds the view of a cell for one term of the lease."""
