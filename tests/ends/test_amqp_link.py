@@ -46,7 +46,7 @@ async def queue(broker_url: str) -> AsyncIterator[str]:
 
 async def eventually(condition: Callable[[], object], timeout_s: float = 10) -> None:
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - any condition, not an event
+        while not condition():
             await asyncio.sleep(0.01)
 
 
