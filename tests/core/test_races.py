@@ -458,3 +458,12 @@ def test_a_released_room_on_a_server_that_was_lost_and_returns(cell: Cell) -> No
     outcome = cell.status("home")
     assert said(outcome) == ["server-up", "room-active"]
     assert said(outcome, "command") == ["close-room"]
+
+
+def test_a_complete_status_without_a_copy_that_is_being_closed(cell: Cell) -> None:
+    """It is gone, whatever became of its delete."""
+    cell.created("room", "other")
+    assert ("room", "other") in cell.view.closings
+    cell.status("other", rooms={}, complete=True)
+    assert not cell.view.closings
+    assert cell.phase() == "held"

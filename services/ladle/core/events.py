@@ -45,13 +45,16 @@ def _take(step: Step, server: Server, life: Life, payload: Payload) -> str | Non
     """An event of the present life, heard for the first time."""
     view, server_id = step.view, server.server_id
     if server.sequenced:
-        view.put(received.receive(server, life[1], step.now_ms, view.limits.hole_ms))
+        server = received.receive(server, life[1], step.now_ms, view.limits.hole_ms)
     goodbye = server.deregistered_sequence
     if goodbye is not None and life[1] <= goodbye:
+        view.put(server)
         return "after-goodbye"
     # A goodbye is no sign of life: it must not bring home what it then strands.
-    if payload["type"] != "server-deregistered":
-        _hear(step, view.servers[server_id])
+    if payload["type"] == "server-deregistered":
+        view.put(server)
+    else:
+        _hear(step, server)
     ignored = _say(step, server_id, life, payload)
     # After it was said what is seen: towards that the reservations fade.
     fading.fade(step, server_id)
@@ -98,7 +101,7 @@ def _leave(step: Step, server_id: str, sequence: int) -> str | None:
 
 
 def _hear(step: Step, server: Server) -> None:
-    liveness.turn(step, server.server_id, liveness.What.HEARD, "heard")
+    liveness.heard(step, server)
     liveness.others_speak(step, server)
 
 

@@ -167,6 +167,17 @@ def turn(step: Step, server_id: str, what: What, reason: str) -> None:
         effect(step, server_id, reason)
 
 
+def heard(step: Step, server: Server) -> None:
+    """The server speaks; `server` is its row with that received, which need not be put yet."""
+    if server.liveness == UP:
+        # The table's cell in one row: this runs for every event.
+        due_ms = step.now_ms + stale_ms(step.view, server)
+        step.view.put(changed(server, heard_at_ms=step.now_ms, silence_due_ms=due_ms))
+    else:
+        step.view.put(server)
+        turn(step, server.server_id, What.HEARD, "heard")
+
+
 # --- silence -------------------------------------------------------------------------------------
 
 

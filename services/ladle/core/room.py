@@ -30,6 +30,7 @@ def turn(case: Case, what: What) -> Case:
         if cell.next is not None:
             case.room.phase = cell.next
         case.step.view.put(changed(case.room))
+    # Who was home, is home or speaks: their stamps may have to stay now, or to run out.
     servers = {*case.left, *(router.server_id for router in case.routers())}
     if case.told is not None:
         servers.add(case.told.server_id)

@@ -43,10 +43,9 @@ def keep(step: Step, room_id: str, server_id: str) -> None:
         view.routers[room_id, number].server_id == server_id
         for number in view.home_of.get(room_id, ())
     )
-    if needed:
-        view.put(changed(stamp, until_ms=None))
-    elif stamp.until_ms is None:
-        view.put(changed(stamp, until_ms=step.now_ms + view.limits.stamp_ms))
+    if needed != (stamp.until_ms is None):
+        until_ms = None if needed else step.now_ms + view.limits.stamp_ms
+        view.put(changed(stamp, until_ms=until_ms))
 
 
 def last_generation(view: View, room_id: str) -> int:

@@ -206,12 +206,18 @@ def _server(view: View, key: str, old: Server | None, new: Server | None) -> Non
         view.liveness[new.liveness] += 1
         if new.liveness == Liveness.STALE:
             view.silent.add((new.heard_at_ms, key))
-    before, after = claims_of(old), claims_of(new)
-    for claim in before - after:
-        _leave(view.claims, claim, key)
-    for claim in after - before:
-        view.claims.setdefault(claim, set()).add(key)
+    if old is None or new is None or _ports(old) != _ports(new):
+        before, after = claims_of(old), claims_of(new)
+        for claim in before - after:
+            _leave(view.claims, claim, key)
+        for claim in after - before:
+            view.claims.setdefault(claim, set()).add(key)
     view._dirty.add(key)
+
+
+def _ports(server: Server) -> tuple[str | None, int | None, str]:
+    """All that claims_of reads; most changes of a server are not of these."""
+    return server.media_ip, server.udp_port_min, server.turn_ports
 
 
 def claims_of(server: Server | None) -> set[str]:
