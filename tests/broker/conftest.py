@@ -53,7 +53,7 @@ class Inbox:
 async def eventually(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(timeout_s):
-        while not holds():  # noqa: ASYNC110 (what is waited for knows no event)
+        while not holds():
             await asyncio.sleep(0.01)
 
 

@@ -221,6 +221,28 @@ async def test_a_lone_channel_close_is_a_new_epoch_and_no_more(
 
 
 @pytest.mark.slow
+async def test_a_channel_closed_again_and_again_comes_back(
+    broker_url: str, queue: str, channel: AbstractChannel
+) -> None:
+    """Also one that the broker closes while aio-pika restores it, which aio-pika gives up."""
+    link, inbox = FastLink(broker_url, reconnect_interval_ms=200), Inbox()
+    await link.open()
+    try:
+        await link.consume(queue, inbox, prefetch=10)
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            for lane in list(link._in.lanes.values()):
+                if lane.number > 1:
+                    lane._write(ack(lane.number, 4711, multiple=False))
+            await asyncio.sleep(0)
+        await fill(channel, queue, [b"after"])
+        link.ack(await inbox.until(1, 30))
+    finally:
+        await link.close()
+    assert await left_in(channel, queue) == []
+
+
+@pytest.mark.slow
 async def test_steady_traffic_is_a_heartbeat(make_link: MakeLink, queue: str) -> None:
     """Deliveries that a link reads itself count as life of the peer."""
     states, inbox = States(), Inbox()

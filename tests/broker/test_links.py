@@ -247,6 +247,24 @@ async def test_a_missing_exchange_is_refused_and_costs_nobody_else(
     link.ack([got])
 
 
+async def test_mistakes_in_a_row_cost_nobody_else(make_link: MakeLink, queue: str) -> None:
+    """Each closes the channel, also while it is being opened again after the one before."""
+    link = await make_link()
+    inbox = Inbox()
+    await link.consume(queue, inbox, prefetch=10)
+    wrong = Outgoing(f"{queue}.nothing", "key", b"lost")
+    until = asyncio.get_running_loop().time() + 2
+    while asyncio.get_running_loop().time() < until:
+        link.send([wrong])
+        await asyncio.gather(*(link.publish(wrong) for _ in range(3)), return_exceptions=True)
+        await asyncio.sleep(0)
+    await published(link, Outgoing("", queue, b"after", mandatory=True))
+    await inbox.until(1)
+    await asyncio.sleep(0.5)
+    link.send([Outgoing("", queue, b"sent")])
+    await inbox.until(2)
+
+
 async def test_a_send_to_a_missing_exchange_costs_only_itself(
     make_link: MakeLink, queue: str
 ) -> None:

@@ -12,12 +12,9 @@ import ssl
 from collections import defaultdict
 from collections.abc import Sequence
 
-import aio_pika
-from aio_pika import IncomingMessage, RobustConnection
-from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel
+from aio_pika import IncomingMessage
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
-from ladle_contracts.amqp_line import LOSSES
 from ladle_contracts.link import (
     DIRECT_REPLY_TO,
     LinkDown,
@@ -31,13 +28,11 @@ from ladle_contracts.link import (
 )
 
 from .lane import Lane, Sink
+from .publishing import Publishing
 from .subscribers import Subscribers, with_heartbeat
 from .wire import Tap, wired_connection
 
 log = logging.getLogger(__name__)
-
-CONFIRMED_CHANNEL = 1
-SENDING_CHANNEL = 2
 
 WAITING_BYTES_MAX = 64_000_000
 """Above it nothing more is written: the broker does not read, and memory is not endless."""
@@ -85,11 +80,9 @@ class FastLink:
         self._in = Tap(self._changed)
         self._out = Tap(self._changed)
         self._subscribers: Subscribers | None = None
-        self._publishing: RobustConnection | None = None
-        self._channels: list[AbstractRobustChannel] = []
+        self._publishing = Publishing(self._out)
         self._consuming = False
         self._publishes = False
-        self._listening = False
         self._is_up = False
         self._is_blocked = False
         self._lock = asyncio.Lock()
@@ -120,31 +113,18 @@ class FastLink:
             if self._subscribers is not None:
                 return
             try:
-                await self._open_publishing()
+                await self._publishing.open(
+                    self._url,
+                    name=f"{self._name} (publishing)",
+                    ssl_context=self._ssl_context,
+                    reconnect_interval_s=self._reconnect_interval_s,
+                    timeout_s=self._connect_timeout_s,
+                )
                 await self._open_consuming()
             except BaseException:
                 await self._close_connections()
                 raise
             self._changed("connected")
-
-    async def _open_publishing(self) -> None:
-        try:
-            connection = await aio_pika.connect_robust(
-                self._url,
-                timeout=self._connect_timeout_s,
-                ssl_context=self._ssl_context,
-                client_properties={"connection_name": f"{self._name} (publishing)"},
-                connection_class=wired_connection(self._out),
-                reconnect_interval=self._reconnect_interval_s,
-            )
-            self._publishing = connection
-            for number, confirms in ((CONFIRMED_CHANNEL, True), (SENDING_CHANNEL, False)):
-                channel = connection.channel(number, publisher_confirms=confirms)
-                await channel.initialize(self._connect_timeout_s)
-                self._channels.append(channel)
-        except LOSSES as error:
-            where = f"{self._url.host}:{self._url.port}"
-            raise LinkDown(f"cannot connect to {where}: {error}") from error
 
     async def _open_consuming(self) -> None:
         self._subscribers = Subscribers(
@@ -160,22 +140,18 @@ class FastLink:
     async def close(self) -> None:
         """Stop the consumers, wait a moment for confirms, close; what was written has arrived."""
         async with self._lock:
-            lane = self._out.lane(CONFIRMED_CHANNEL)
+            lane = self._publishing.confirmed
             outcomes = lane.confirms.outcomes() if lane and lane.confirms else []
             if outcomes:
                 await asyncio.wait(outcomes, timeout=_CONFIRM_WAIT_S)
             await self._close_connections()
-            self._changed("closed")
 
     async def _close_connections(self) -> None:
         subscribers, self._subscribers = self._subscribers, None
-        publishing, self._publishing = self._publishing, None
-        self._channels.clear()
-        self._listening = False
+        self._changed("closed")
         if subscribers is not None:
             await subscribers.close()
-        if publishing is not None:
-            await _close(publishing)
+        await self._publishing.close()
         self._in.sinks.clear()
         self._out.sinks.clear()
 
@@ -229,17 +205,15 @@ class FastLink:
         """Receive direct replies; a second call replaces nothing and is refused."""
         if DIRECT_REPLY_TO in self._out.sinks:
             raise Refused("this link already listens for replies")
-        if self._out.wire is None or not self._channels:
+        if self._publishing.confirmed is None:
             raise LinkDown("there is no connection to the broker")
         self._out.sinks[DIRECT_REPLY_TO] = Sink(DIRECT_REPLY_TO, on_messages, no_ack=True)
         try:
-            channel = self._channels[0]
-            queue = await channel.declare_queue(DIRECT_REPLY_TO, passive=True)
-            await queue.consume(_not_tapped_reply, no_ack=True)
-        except LOSSES as error:
+            await self._publishing.listen()
+        except BaseException:
             self._out.sinks.pop(DIRECT_REPLY_TO, None)
-            raise LinkDown(f"cannot listen for replies: {error!r}") from error
-        self._listening = True
+            raise
+        self._changed("replies are received")
 
     async def publish(self, message: Outgoing) -> None:
         lane = self._publishing_lane(message)
@@ -259,8 +233,7 @@ class FastLink:
 
     def _publishing_lane(self, message: Outgoing) -> Lane:
         """The channel for a confirmed publish. Raises LinkDown, Refused; nothing was sent."""
-        lane = self._out.lane(CONFIRMED_CHANNEL)
-        wire = self._out.wire
+        lane, wire = self._publishing.confirmed, self._out.wire
         if lane is None or wire is None:
             raise LinkDown("there is no connection to the broker")
         if self._out.blocked:
@@ -268,15 +241,14 @@ class FastLink:
         if wire.waiting_bytes > WAITING_BYTES_MAX:
             raise LinkDown("the broker does not read")
         if message.reply_to == DIRECT_REPLY_TO:
-            if not self._listening:
+            if not self._publishing.listening:
                 raise Refused("nobody listens for direct replies: call listen_for_replies first")
-            if not self._out.is_consuming(DIRECT_REPLY_TO):
+            if not self._publishing.hears_replies:
                 raise LinkDown("replies cannot be received yet")
         return lane
 
     def send(self, messages: Sequence[Outgoing]) -> None:
-        lane = self._out.lane(SENDING_CHANNEL)
-        wire = self._out.wire
+        lane, wire = self._publishing.sending, self._out.wire
         for message in messages:
             if lane is None or wire is None or wire.waiting_bytes > WAITING_BYTES_MAX:
                 self.dropped += 1
@@ -302,11 +274,12 @@ class FastLink:
         comes back without the link being down; but a reply asked for on a lost channel will not
         come, so that one counts.
         """
+        self._publishing.look()
         self._consuming = self._in.wire is not None and (
             self._consuming or all(self._in.is_consuming(queue) for queue in self._in.sinks)
         )
         self._publishes = self._out.wire is not None and (self._publishes or self._has_channels())
-        replies = not self._listening or self._out.is_consuming(DIRECT_REPLY_TO)
+        replies = not self._publishing.listening or self._publishing.hears_replies
         is_open = self._subscribers is not None
         is_up = is_open and self._consuming and self._publishes and replies
         if is_up != self._is_up:
@@ -317,9 +290,7 @@ class FastLink:
             self._tell(LinkState.BLOCKED if self._is_blocked else LinkState.UNBLOCKED, why)
 
     def _has_channels(self) -> bool:
-        confirmed = self._out.lane(CONFIRMED_CHANNEL)
-        sending = self._out.lane(SENDING_CHANNEL)
-        return confirmed is not None and confirmed.confirms is not None and sending is not None
+        return self._publishing.confirmed is not None and self._publishing.sending is not None
 
     def _tell(self, state: LinkState, why: str) -> None:
         for on_state in list(self._watchers):
@@ -331,15 +302,3 @@ class FastLink:
 
 async def _not_tapped(message: IncomingMessage) -> None:
     log.error("a delivery of %r passed the wire by", message.routing_key)
-
-
-async def _not_tapped_reply(message: AbstractIncomingMessage) -> None:
-    log.error("a reply to %r passed the wire by", message.correlation_id)
-
-
-async def _close(connection: RobustConnection) -> None:
-    try:
-        async with asyncio.timeout(_CONFIRM_WAIT_S):
-            await connection.close()
-    except LOSSES as error:
-        log.debug("closing the publishing connection: %r", error)

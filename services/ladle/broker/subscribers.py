@@ -11,20 +11,24 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from aio_pika import IncomingMessage, RobustConnection
+from aiormq.abc import AbstractConnection
 from aiormq.exceptions import AMQPChannelError
 from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage, RabbitQueue
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 from yarl import URL
 
-from ladle_contracts.amqp_line import LOSSES, cancelled_by_a_loss
-from ladle_contracts.link import LinkDown, Refused
+from ladle_contracts.link import Refused
+
+from .losses import as_link_down, whatever_happens
 
 log = logging.getLogger(__name__)
 
 OnRaw = Callable[[IncomingMessage], Awaitable[None]]
 
 _STOP_TIMEOUT_S = 5.0
+_WATCH_EVERY_S = 1.0
+_MISSING_CHECKS_MAX = 3
 
 
 def with_heartbeat(url: str, heartbeat_s: int) -> URL:
@@ -63,27 +67,52 @@ class Subscribers:
         )
         self._channels: dict[str, Channel] = {}
         self._running: set[RabbitSubscriber] = set()
+        self._guard: asyncio.Task[None] | None = None
         self.connection: RobustConnection | None = None
 
     async def open(self) -> None:
         """Connect. Raises LinkDown."""
-        try:
+        async with as_link_down(f"cannot connect to {self._url.host}:{self._url.port}"):
             self.connection = await self._broker.connect()
             await self._broker.start()
-        except LOSSES as error:
-            raise LinkDown(
-                f"cannot connect to {self._url.host}:{self._url.port}: {error}"
-            ) from error
+        self._guard = asyncio.create_task(self._watch_channels(), name="watch the channels")
+
+    async def _watch_channels(self) -> None:
+        """Begin the connection anew where a channel stays away.
+
+        aio-pika restores a channel that the broker closed; one that is closed again meanwhile it
+        gives up, and its consumer would be silent for ever.
+        """
+        missing = 0
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            raw = self._raw()
+            open_channels = len(raw.channels) if raw is not None else 0
+            missing = missing + 1 if raw is not None and open_channels <= len(self._channels) else 0
+            if raw is not None and missing > _MISSING_CHECKS_MAX:
+                log.warning("a consuming channel does not come back: connecting anew")
+                missing = 0
+                await whatever_happens(raw.close(), _STOP_TIMEOUT_S)
+
+    def _raw(self) -> AbstractConnection | None:
+        """aiormq's connection, if it is open."""
+        transport = self.connection.transport if self.connection is not None else None
+        if transport is None or transport.connection.is_closed:
+            return None
+        return transport.connection
 
     async def close(self) -> None:
         """Stop the subscribers and close the connection, in whatever state it is."""
         connection, self.connection = self.connection, None
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.gather(self._guard, return_exceptions=True)
         for subscriber in list(self._running):
             await self.unsubscribe(subscriber)
-        await _whatever_happens(self._broker.stop())
+        await whatever_happens(self._broker.stop(), _STOP_TIMEOUT_S * 2)
         if connection is not None:
             # FastStream leaves it open where a subscriber could not be stopped.
-            await _whatever_happens(connection.close())
+            await whatever_happens(connection.close(), _STOP_TIMEOUT_S)
 
     async def subscribe(
         self, queue: str, on_raw: OnRaw, *, prefetch: int, no_ack: bool
@@ -105,35 +134,18 @@ class Subscribers:
             decoder=_undecoded,
         )
         subscriber(on_raw)
-        try:
-            await subscriber.start()
-        except AMQPChannelError as error:
-            raise Refused(f"cannot consume {queue}: {error}") from error
-        except LOSSES as error:
-            raise LinkDown(f"connection lost while consuming {queue}: {error!r}") from error
-        except asyncio.CancelledError as error:
-            if cancelled_by_a_loss():
-                raise LinkDown(f"connection lost while consuming {queue}") from error
-            raise
+        async with as_link_down(f"cannot consume {queue}"):
+            try:
+                await subscriber.start()
+            except AMQPChannelError as error:
+                raise Refused(f"cannot consume {queue}: {error}") from error
         self._running.add(subscriber)
         return subscriber
 
     async def unsubscribe(self, subscriber: RabbitSubscriber) -> None:
         """Cancel a consumer; its channel stays, and with it what is not acked yet."""
         self._running.discard(subscriber)
-        await _whatever_happens(subscriber.stop())
-
-
-async def _whatever_happens(ending: Awaitable[object]) -> None:
-    """Wait for an end that a lost connection may spoil, or hold up for ever."""
-    try:
-        async with asyncio.timeout(_STOP_TIMEOUT_S * 2):
-            await ending
-    except (*LOSSES, ExceptionGroup) as error:
-        log.debug("closing the consuming connection: %r", error)
-    except asyncio.CancelledError:
-        if not cancelled_by_a_loss():
-            raise
+        await whatever_happens(subscriber.stop(), _STOP_TIMEOUT_S)
 
 
 async def _undecoded(message: RabbitMessage) -> IncomingMessage:
