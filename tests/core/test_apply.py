@@ -2,7 +2,7 @@
 
 import pytest
 
-from ladle.core import queries
+from ladle.core import compact_status, queries
 from ladle.core.apply import JournalGap, apply
 from ladle.core.record import Entry, Kind
 from ladle.core.rows import Timer
@@ -60,19 +60,24 @@ def test_rejected_input_and_clock_steps_change_nothing(cell: Cell) -> None:
 
 def test_a_compact_record_folds_each_status(cell: Cell) -> None:
     lines = [
-        {
-            "server_id": "a",
-            "incarnation": LIFE,
-            "sequence": sequence,
-            "id": str(sequence),
-            "data": status_data({"0": load}, None) | {"rooms": None},
-        }
+        ["a", LIFE, sequence, [["0", 1, load, 0, 0, 0, 0]]]
         for sequence, load in ((2, 10), (3, 20), (3, 30))
     ]
     outcome = cell.fold(Kind.STATUSES, {"statuses": lines})
     assert outcome["ignored"] == [[2, "duplicate"]]
     assert cell.view.workers["a", "0"].observed == 20
     assert "ignored" not in cell.fold(Kind.STATUSES, {"statuses": []})
+
+
+def test_a_compact_status_says_all_that_the_event_did(cell: Cell) -> None:
+    died = {"state": "died", "consumers": 3, "producers": 2, "rooms": 1}
+    busy = {"consumers": 7, "producers": 6, "rooms": 5, "cpu_permille": 40, "memory_bytes": 9}
+    payload = cell.payload("worker-status", "a", status_data({"0": died, "1": busy}, None))
+    packed = compact_status.pack(payload)
+    assert packed == ["a", LIFE, 2, [["0", 0, 3, 2, 1, 0, 0], ["1", 1, 7, 6, 5, 40, 9]]]
+    left_out = {"id", "time_ms"}
+    told = {name: value for name, value in payload.items() if name not in left_out}
+    assert compact_status.unpack(packed) == told
 
 
 # --- statuses ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ladle.core import administration, asks, capacity, events, liveness, timers
+from ladle.core import administration, asks, capacity, compact_status, events, liveness, timers
 from ladle.core.limits import NAMES
 from ladle.core.record import Entry, Kind
 from ladle.core.step import Step
@@ -46,16 +46,8 @@ def _event(step: Step, entry: Entry, recorded: object) -> Outcome:
 def _statuses(step: Step, entry: Entry, recorded: object) -> Outcome:
     """Many plain statuses in one record, in the order in which they came."""
     ignored = []
-    for position, status in enumerate(entry.payload["statuses"]):
-        payload = {
-            "type": "worker-status",
-            "id": status["id"],
-            "source_server_id": status["server_id"],
-            "incarnation": status["incarnation"],
-            "sequence": status["sequence"],
-            "data": status["data"],
-        }
-        reason = events.event(step, payload)
+    for position, packed in enumerate(entry.payload["statuses"]):
+        reason = events.event(step, compact_status.unpack(packed))
         if reason is not None:
             ignored.append([position, reason])
     outcome: Outcome = {"status": "applied"}

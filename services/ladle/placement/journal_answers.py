@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from ladle.core import queries
+from ladle.core import compact_status, queries
 from ladle.core.record import Kind, Record
 from ladle.journal.explain import explanation
 from ladle.journal.fold import view_at
@@ -58,9 +58,16 @@ def history_line(record: Record) -> dict[str, Any]:
         "room_id": record.room_id,
         "server_id": record.server_id,
         "hash": record.hash,
-        "payload": payload,
+        "payload": _readable(record, payload),
     }
     return {name: value for name, value in line.items() if value is not None}
+
+
+def _readable(record: Record, payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload with names where the journal has positions."""
+    if record.kind != Kind.STATUSES or not payload:
+        return payload
+    return {"statuses": [compact_status.unpack(packed) for packed in payload["statuses"]]}
 
 
 async def decisions(store: Store, body: Body) -> Answer:

@@ -3,13 +3,14 @@
 from functools import partial
 from typing import Any
 
+from ladle.core import compact_status
 from ladle.core.received import is_duplicate_event
 from ladle.core.record import Kind
 from ladle.placement.batch import Arrival
 from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.refusals import refuse_event
 from ladle.placement.text import printable
-from ladle.placement.writer import Writer
+from ladle.placement.writer import StatusKey, Writer
 from ladle_contracts.envelope import ContractViolation, Event, decode_event
 from ladle_contracts.events import WorkerStatus
 from ladle_contracts.link import Message
@@ -48,9 +49,10 @@ class OnEvent:
             "time_ms": event.time_ms,
             "data": event.data.model_dump(mode="json"),
         }
-        if is_duplicate_event(writer.view, payload, writer.scribe.next_offset) or _waits_already(
-            writer, event
-        ):
+        key = _key_of_plain_status(event)
+        # A copy that waits for company is not known to the view yet.
+        waits_already = key is not None and key in writer.waiting_statuses
+        if waits_already or is_duplicate_event(writer.view, payload, writer.scribe.next_offset):
             # Acked with the batch: the first copy may not be durable yet.
             writer.batch.acks.append(message)
             writer.metrics.event(event.type, "duplicate").inc()
@@ -58,10 +60,8 @@ class OnEvent:
         if event.time_ms is not None:
             lag_ms = writer.clock.unix_ms() - event.time_ms
             writer.metrics.event_lag.observe(max(0, lag_ms) / 1000)
-        if _may_wait(event):
-            payload.pop("type")
-            payload["server_id"] = payload.pop("source_server_id")
-            writer.wait_for_company(arrival, payload)
+        if key is not None:
+            writer.wait_for_company(arrival, key, compact_status.pack(payload))
             return
         self._record(message, event, payload, writer)
 
@@ -91,22 +91,13 @@ class OnEvent:
         writer.batch.acks.append(message)
 
 
-def _may_wait(event: Event) -> bool:
-    """Plain statuses with a sequence may share a record; the others have their own place."""
-    return (
+def _key_of_plain_status(event: Event) -> StatusKey | None:
+    """Plain statuses with a sequence may share a record; None: the event has its own place."""
+    plain = (
         isinstance(event.data, WorkerStatus)
         and not event.data.complete
         and event.data.rooms is None
-        and event.sequence is not None
     )
-
-
-def _waits_already(writer: Writer, event: Event) -> bool:
-    """A copy of this status stands among those that wait, so the view does not know it yet."""
-    if event.sequence is None or not writer.waiting_statuses:
-        return False
-    key = (event.server_id, event.incarnation, event.sequence)
-    return any(
-        (status["server_id"], status["incarnation"], status["sequence"]) == key
-        for _, status in writer.waiting_statuses
-    )
+    if not plain or event.incarnation is None or event.sequence is None:
+        return None
+    return event.server_id, event.incarnation, event.sequence

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ladle.core.apply import apply
+from ladle.core.compact_status import Packed
 from ladle.core.record import Entry, Kind
 from ladle.core.timers import next_due_ms
 from ladle.core.view import View
@@ -39,6 +40,9 @@ from ladle_contracts.clock import Clock
 from ladle_contracts.link import Link, Message
 
 log = logging.getLogger("ladle.writer")
+
+StatusKey = tuple[str, int, int]
+"""server_id, incarnation, sequence."""
 
 IDLE_TICK_MS = 1_000
 """How often the writer looks at its timers where nothing arrives."""
@@ -100,7 +104,7 @@ class Writer:
         self.timekeeper = Timekeeper(clock, not_before_ms=head.recorded_at_ms)
         self.committed = head
         self.batch = OpenBatch()
-        self.waiting_statuses: list[tuple[Arrival, Mapping[str, Any]]] = []
+        self.waiting_statuses: dict[StatusKey, tuple[Arrival, Packed]] = {}
         self._statuses_since_ms = 0
         self._link = link
         self._arrived: deque[Arrival] = deque()
@@ -212,11 +216,11 @@ class Writer:
             },
         )
 
-    def wait_for_company(self, arrival: Arrival, status: Mapping[str, Any]) -> None:
+    def wait_for_company(self, arrival: Arrival, key: StatusKey, status: Packed) -> None:
         """A plain status: it shares a record with others that arrive within a second."""
         if not self.waiting_statuses:
             self._statuses_since_ms = self.clock.monotonic_ms()
-        self.waiting_statuses.append((arrival, status))
+        self.waiting_statuses[key] = (arrival, status)
 
     def _flush_statuses_if_due(self) -> None:
         waiting = self.waiting_statuses
@@ -228,7 +232,8 @@ class Writer:
 
     def flush_statuses(self) -> None:
         """Fold the statuses that wait, as the open batch's last record."""
-        waiting, self.waiting_statuses = self.waiting_statuses, []
+        waiting = list(self.waiting_statuses.values())
+        self.waiting_statuses.clear()
         if not waiting:
             return
         _, outcome = self.record(
@@ -238,8 +243,7 @@ class Writer:
             payload={"statuses": [status for _, status in waiting]},
         )
         self.batch.acks.extend(arrival.message for arrival, _ in waiting)
-        ignored = outcome.get("ignored", 0)
-        ignored = ignored if isinstance(ignored, int) else len(ignored)
+        ignored = len(outcome.get("ignored", ()))
         self.metrics.event("worker-status", "applied").inc(len(waiting) - ignored)
         if ignored:
             self.metrics.event("worker-status", "ignored").inc(ignored)
@@ -335,7 +339,7 @@ class Writer:
         """
         log.error("the database refused a batch; taking its messages one by one: %s", error)
         open_batch, self.batch = self.batch, OpenBatch()
-        waiting = [arrival for arrival, _ in self.waiting_statuses]
+        waiting = [arrival for arrival, _ in self.waiting_statuses.values()]
         self.waiting_statuses.clear()
         snapshot = await self.store.load()
         self.view = View.load(
