@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ladle_contracts.settings import ClientSettings
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from ladle.placement.settings import PlacementSettings
+from ladle_contracts.settings import ClientSettings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN = "<!-- settings: written by tools/settings_table.py -->"
