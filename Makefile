@@ -23,14 +23,14 @@ check: ## All that continuous integration does
 
 lint: ## Style and types
 	@tools/setup.sh test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check contracts services tests tools
+	$(BIN)/ruff format --check contracts services tests tools
 	$(BIN)/mypy
 
 format: ## Rewrite the code in the project's style
 	@tools/setup.sh test
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix contracts services tests tools
+	$(BIN)/ruff format contracts services tests tools
 
 docs: ## Build the documentation into site/
 	@tools/setup.sh test
