@@ -111,8 +111,15 @@ class Publishing:
                     await self._open_missing()
             except LinkDown as error:
                 log.debug("%s; trying again", error)
-                self._wake.set()
             await asyncio.sleep(_PAUSE_S)
+            # The wire is open a moment before aio-pika shows its connection: look again.
+            if self._tap.wire is not None and not self._is_complete:
+                self._wake.set()
+
+    @property
+    def _is_complete(self) -> bool:
+        replies = self.hears_replies or not self.listening
+        return self.confirmed is not None and self.sending is not None and replies
 
     async def _open_missing(self, *, replies: bool = False) -> None:
         async with self._lock:
