@@ -21,12 +21,14 @@ from .amqp_publishing import Publishing, Sending
 from .link import (
     DIRECT_REPLY_TO,
     LinkDown,
+    LinkError,
     LinkState,
     Message,
     OnMessages,
     OnState,
     Outgoing,
     Refused,
+    one_by_one,
 )
 
 log = logging.getLogger(__name__)
@@ -193,6 +195,9 @@ class AioPikaLink:
             await self._requesting.publish(message)
         else:
             await self._publishing.publish(message)
+
+    async def publish_all(self, messages: Sequence[Outgoing]) -> list[LinkError | None]:
+        return await one_by_one(self.publish, messages)
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         # After a restart of the broker the consuming connection may be back first: the answers

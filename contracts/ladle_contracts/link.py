@@ -6,7 +6,8 @@ consumers come back after a reconnection, and what was delivered before it can n
 (the broker redelivers it), which `Message.epoch` makes visible.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -93,6 +94,21 @@ OnState = Callable[[LinkState, str], None]
 """Called at each change of state, with a reason for people."""
 
 
+async def one_by_one(
+    publish: Callable[[Outgoing], Awaitable[None]], messages: Sequence[Outgoing]
+) -> list[LinkError | None]:
+    """`publish_all` made of `publish`, all of them under way at once."""
+
+    async def outcome(message: Outgoing) -> LinkError | None:
+        try:
+            await publish(message)
+        except LinkError as error:
+            return error
+        return None
+
+    return list(await asyncio.gather(*(outcome(message) for message in messages)))
+
+
 class Consumer(Protocol):
     """A running subscription to one queue."""
 
@@ -141,6 +157,13 @@ class Link(Protocol):
         """Publish and wait for the confirm.
 
         Raises Unroutable (mandatory only), Refused, LinkDown (nothing sent), OutcomeUnknown.
+        """
+        ...
+
+    async def publish_all(self, messages: Sequence[Outgoing]) -> list[LinkError | None]:
+        """Publish in this order and wait for every confirm: one entry a message.
+
+        None where the broker has it, else what `publish` would have raised.
         """
         ...
 

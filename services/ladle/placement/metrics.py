@@ -54,6 +54,7 @@ class Metrics:
         self.event = cache(self.events.labels)
         self.request = cache(self.requests.labels)
         self.decision = cache(self.decisions.labels)
+        self.outbound = cache(self.outbox.labels)
 
     def _time_what_takes_time(self) -> None:
         self.event_lag = self._histogram(

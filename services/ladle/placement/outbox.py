@@ -8,7 +8,7 @@ same id.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -30,6 +30,9 @@ CURSOR_EVERY_MS = 2_000
 
 PAUSE_MS = (50, 200, 1_000, 2_000)
 READ_LIMIT = 500
+
+Pending = tuple[Committed, int, Mapping[str, Any]]
+"""record, index, outbound."""
 
 Encode = Callable[[Committed, int, Mapping[str, Any]], Outgoing]
 """(record, index, outbound) -> the message."""
@@ -102,13 +105,11 @@ class Outbox:
             records = [r for r in records if r.offset <= self._from_store_until]
             if not records:
                 return
-            items: list[Committed] = []
-            for record in records:
-                outbound = (
-                    orjson.loads(record.body)["outcome"].get("outbound") if record.body else None
-                )
-                if outbound:
-                    items.append(Committed(record.offset, record.recorded_at_ms, outbound))
+            items = [
+                Committed(record.offset, record.recorded_at_ms, outbound)
+                for record in records
+                if (outbound := outbound_of(record))
+            ]
             await self._publish_some(items)
             after = records[-1].offset
             self._advance(OutboxCursor(after, 0) if not items or items[-1].offset < after else None)
@@ -131,10 +132,7 @@ class Outbox:
         ]
         attempt = 0
         while pending:
-            # Handed to one channel in order, so the broker has them in order; the cursor follows
-            # the contiguous prefix that was confirmed.
-            done = await asyncio.gather(*(self._publish(*one) for one in pending))
-            confirmed = done.index(False) if False in done else len(done)
+            confirmed = await self._publish_in_order(pending)
             if confirmed:
                 item, index, _ = pending[confirmed - 1]
                 self._advance(OutboxCursor(item.offset, index))
@@ -146,24 +144,53 @@ class Outbox:
             await self._save()
         self._metrics.outbox_lag.set(len(self._queue))
 
-    async def _publish(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> bool:
-        message = self._encode(item, index, outbound)
+    async def _publish_in_order(self, pending: Sequence[Pending]) -> int:
+        """How many of them, from the first, the broker has or never will.
+
+        All are handed to one channel in order, so the broker has them in order; the cursor
+        follows the contiguous prefix that was confirmed, and the others are published again.
+        """
+        encoded = [self._encoded(*one) for one in pending]
+        sent = [message for message in encoded if message is not None]
+        errors = iter(await self._link.publish_all(sent))
+        for done, ((_, _, outbound), message) in enumerate(zip(pending, encoded, strict=True)):
+            if message is None:
+                continue
+            error = next(errors)
+            if error is not None and not await self._is_settled(message, outbound, error):
+                return done
+            self._metrics.outbound(outbound["what"]).inc()
+        return len(pending)
+
+    def _encoded(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> Outgoing | None:
         try:
+            return self._encode(item, index, outbound)
+        except (ValueError, TypeError, KeyError):
+            # A defect, and the same one after a restart: it must not hold up all that follows.
+            log.exception("record %d sends what cannot be encoded; skipped", item.offset)
+            return None
+
+    async def _is_settled(
+        self, message: Outgoing, outbound: Mapping[str, Any], error: LinkError
+    ) -> bool:
+        """Whether that error is the last word; False asks for another try."""
+        if isinstance(error, Unroutable) and outbound["what"] == "command":
+            # The server's queue is not there (yet, or any more).
             try:
-                await self._link.publish(message)
-            except Unroutable:
-                # A command for a server whose queue is not there (yet, or any more).
                 await self._declare_queue(str(outbound["server_id"]))
                 await self._link.publish(message)
-        except Unroutable:
+            except Unroutable as still:
+                error = still
+            except LinkError:
+                return False
+            else:
+                return True
+        if isinstance(error, Unroutable):
             log.warning("nobody takes %s", message.routing_key)
-        except Refused as error:
+            return True
+        if isinstance(error, Refused):
             log.warning("the broker refused %s: %s", message.routing_key, error)
-            return False
-        except LinkError:
-            return False
-        self._metrics.outbox.labels(outbound["what"]).inc()
-        return True
+        return False
 
     def _advance(self, cursor: OutboxCursor | None) -> None:
         if cursor and (cursor.offset, cursor.index) > (self._cursor.offset, self._cursor.index):
@@ -183,9 +210,9 @@ class Outbox:
             work.cancel()
         await self._save()
 
-    async def _save(self) -> None:
+    async def _save(self, *, now: bool = False) -> None:
         now_ms = self._clock.monotonic_ms()
-        due = now_ms - self._saved_at_ms >= CURSOR_EVERY_MS
+        due = now or now_ms - self._saved_at_ms >= CURSOR_EVERY_MS
         if not due or self._cursor == self._saved:
             return
         cursor = self._cursor
@@ -197,6 +224,11 @@ class Outbox:
             log.warning("the outbox cursor was not saved; some messages may repeat: %s", error)
             return
         self._saved, self._saved_at_ms = cursor, now_ms
+
+    async def settle(self) -> None:
+        """Wait until all that was handed over is confirmed, and say so in the store."""
+        await self.idle.wait()
+        await self._save(now=True)
 
 
 def outbound_of(record: Record) -> list[Mapping[str, Any]]:
