@@ -173,6 +173,15 @@ def test_the_index_is_a_function_of_the_rows(view):
     assert contents(again.index) == contents(view.index)
 
 
+@given(st.lists(changes, min_size=5, max_size=40))
+def test_however_often_it_looks_it_sees_the_same(steps):
+    """One look at all that changed, or one after each change at what changed in it alone."""
+    view = View()
+    for step in steps:
+        change(view, step)
+        assert contents(view.index) == contents(reloaded(view).index)
+
+
 @given(views, st.sets(st.sampled_from(SERVERS)))
 def test_narrowed_to_some_servers_it_is_as_if_there_were_no_others(view, kept):
     kept &= set(view.servers)
@@ -269,7 +278,7 @@ def test_a_look_that_finds_nothing_new_changes_nothing():
 
 def test_a_server_that_was_never_there_is_no_news():
     view = fleet("a")
-    view.index.refresh(view, "nobody")
+    view.index.refresh(view, "nobody", {None})
     assert set(view.index.standings) == {"a"}
 
 

@@ -8,7 +8,7 @@ Source: docs/adr/0003-index-by-permille.md.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -150,11 +150,19 @@ class Index:
         self.standings: dict[str, Standing] = {}
         self._carriers: dict[tuple[str, str], set[str]] = {}
 
-    def refresh(self, view: "View", server_id: str) -> None:
-        """Look at a server again, after any row of it changed; O(workers of the server)."""
+    def refresh(self, view: "View", server_id: str, workers: Collection[str | None]) -> None:
+        """Look at a server again, after rows of it changed; O(workers of the server).
+
+        workers: those whose load changed; None among them: all of the server may have.
+        """
         old = self.standings.get(server_id)
         server = view.servers.get(server_id)
-        new = None if server is None else standing_of(view, server)
+        if server is None:
+            new = None
+        elif old is None or None in workers or not server.places_workers:
+            new = standing_of(view, server)
+        else:
+            new = _with_loads(view, old, server_id, workers)
         if old == new:
             return
         if old is not None and new is not None and old.region == new.region:
@@ -225,34 +233,66 @@ def standing_of(view: "View", server: "Server") -> Standing:
     out = _why_out(server) or (None if running else NO_WORKERS)
     if out is not None:
         return Standing(region, labels, out, (), (), 0, largest)
-    picks = _picks(view, server, running)
+    if server.places_workers:
+        picks = _picks(view, running)
+    else:
+        picks = _pick_together(view, server.server_id, running)
+    return _serving(region, labels, picks, largest)
+
+
+def _with_loads(
+    view: "View", old: Standing, server_id: str, workers: Collection[str | None]
+) -> Standing:
+    """What `standing_of` would say, where only the loads of these workers changed.
+
+    Most changes are of one worker, and what can be chosen of the others is as it was.
+    """
+    if old.out not in (None, CPU):
+        return old
+    rows = [view.workers.get((server_id, worker_id or NO_WORKER)) for worker_id in workers]
+    running = [row for row in rows if row is not None and row.state == "running"]
+    picks = [pick for pick in old.workers if pick.worker_id not in workers]
+    return _serving(old.region, old.labels, picks + _picks(view, running), old.largest)
+
+
+def _serving(region: str, labels: str, picks: list[Pick], largest: int) -> Standing:
+    """The standing of a server that is up and open; without a pick all its workers are hot."""
     if not picks:
         return Standing(region, labels, CPU, (), (), 0, largest)
+    picks.sort()
     best = _undominated(picks)
     return Standing(region, labels, None, tuple(picks), best, best[-1].headroom, largest)
 
 
-def _picks(view: "View", server: "Server", running: list["Worker"]) -> list[Pick]:
-    """What could be chosen of a server, best first: workers that are not hot, or the whole.
+def _picks(view: "View", running: list["Worker"]) -> list[Pick]:
+    """What could be chosen of these workers: those that are not hot."""
+    used, cpu_max = view.loads.used, view.limits.cpu_permille_max
+    return [
+        _pick(
+            row.server_id,
+            row.worker_id,
+            used(row.server_id, row.worker_id),
+            row.capacity,
+            row.cpu_permille,
+        )
+        for row in running
+        if row.cpu_permille < cpu_max
+    ]
 
-    running: at least one.
-    """
-    server_id, used = server.server_id, view.loads.used
-    if server.places_workers:
-        loads = [
-            (row.worker_id, used(server_id, row.worker_id), row.capacity, row.cpu_permille)
-            for row in running
-        ]
-    else:
-        loads = [(NO_WORKER, view.loads.used_together(server_id), *together(running))]
-    cpu_max = view.limits.cpu_permille_max
-    picks = []
-    for worker_id, consumers, capacity, cpu in loads:
-        if cpu < cpu_max:
-            permille = max(consumers * 1000 // capacity, cpu)
-            picks.append(Pick(permille, consumers - capacity, server_id, worker_id))
-    picks.sort()
-    return picks
+
+def _pick_together(view: "View", server_id: str, running: list["Worker"]) -> list[Pick]:
+    """The whole server, unless it is hot: for one that chooses its workers itself."""
+    capacity, cpu_permille = together(running)
+    if cpu_permille >= view.limits.cpu_permille_max:
+        return []
+    return [
+        _pick(server_id, NO_WORKER, view.loads.used_together(server_id), capacity, cpu_permille)
+    ]
+
+
+def _pick(server_id: str, worker_id: str, used: int, capacity: int, cpu_permille: int) -> Pick:
+    permille = max(used * 1000 // capacity, cpu_permille)
+    return Pick(permille, used - capacity, server_id, worker_id)
 
 
 def _undominated(picks: list[Pick]) -> tuple[Pick, ...]:

@@ -8,6 +8,7 @@ sums, indexes and schedule follow, whatever the rule.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -100,8 +101,8 @@ class View:
         self.silent: SortedList = SortedList()  # (heard_at_ms, server_id) of those that are stale
         self.loads = Load()  # running sums of every worker
         self._index = Index()  # workers by region and headroom; see `index`
-        self._index_due: set[str] = set()  # servers that it has not looked at since they changed
-        self._dirty: set[str] = set()  # servers that changed in this record
+        self._index_due: dict[str, set[str | None]] = {}  # servers, and which of their workers
+        self._changed: set[str] = set()  # servers that changed in this record
         self._changes: dict[str, dict[Any, Any]] = {name: {} for name in TABLES}
 
     def put(self, row: Any) -> None:
@@ -124,12 +125,11 @@ class View:
 
     def changed_servers(self) -> list[str]:
         """Servers that changed, or whose rooms did, since the view was settled; ascending."""
-        return sorted(self._dirty)
+        return sorted(self._changed)
 
     def settle(self) -> None:
         """The record is folded: what changed in it is no news any more; `apply` ends with it."""
-        self._index_due |= self._dirty
-        self._dirty.clear()
+        self._changed.clear()
 
     @property
     def index(self) -> Index:
@@ -138,10 +138,20 @@ class View:
         Most records decide nothing, and a replay decides nothing at all. What it holds is a
         function of the rows, so when and in which order it looks makes no difference.
         """
-        for server_id in self._index_due | self._dirty:
-            self._index.refresh(self, server_id)
-        self._index_due.clear()
+        if self._index_due:
+            for server_id, workers in self._index_due.items():
+                self._index.refresh(self, server_id, workers)
+            self._index_due.clear()
         return self._index
+
+    def _touch(self, server_id: str, worker_id: str | None) -> None:
+        """The index is to look at this worker again; None: at all of the server."""
+        self._changed.add(server_id)
+        workers = self._index_due.get(server_id)
+        if workers is None:
+            self._index_due[server_id] = {worker_id}
+        else:
+            workers.add(worker_id)
 
     def take_changes(self) -> dict[str, dict[Key, Values | None]]:
         """Rows changed since the last call: last values by key (always a tuple), None = deleted."""
@@ -198,6 +208,23 @@ def _server(view: View, key: str, old: Server | None, new: Server | None) -> Non
     view.schedule.set("silence", key, new.silence_due_ms if new else None)
     view.schedule.set("report", key, new.report_due_ms if new else None)
     view.schedule.set("forget", key, new.forget_at_ms if new else None)
+    view._changed.add(key)
+    # Each event changes the row of its server, but for a stale one not what is derived from it.
+    is_stale = new is not None and new.liveness == Liveness.STALE
+    if old is None or new is None or is_stale or _derived_from(old) != _derived_from(new):
+        _count(view, key, old, new)
+        _claim(view, key, old, new)
+        view._touch(key, None)
+
+
+_derived_from = attrgetter(
+    # What claims_of reads, and what the index reads.
+    *("media_ip", "udp_port_min", "turn_ports"),
+    *("liveness", "administration", "conflicting_with", "places_workers", "region", "labels"),
+)
+
+
+def _count(view: View, key: str, old: Server | None, new: Server | None) -> None:
     if old is not None:
         view.liveness[old.liveness] -= 1
         if old.liveness == Liveness.STALE:
@@ -206,18 +233,14 @@ def _server(view: View, key: str, old: Server | None, new: Server | None) -> Non
         view.liveness[new.liveness] += 1
         if new.liveness == Liveness.STALE:
             view.silent.add((new.heard_at_ms, key))
-    if old is None or new is None or _ports(old) != _ports(new):
-        before, after = claims_of(old), claims_of(new)
-        for claim in before - after:
-            _leave(view.claims, claim, key)
-        for claim in after - before:
-            view.claims.setdefault(claim, set()).add(key)
-    view._dirty.add(key)
 
 
-def _ports(server: Server) -> tuple[str | None, int | None, str]:
-    """All that claims_of reads; most changes of a server are not of these."""
-    return server.media_ip, server.udp_port_min, server.turn_ports
+def _claim(view: View, key: str, old: Server | None, new: Server | None) -> None:
+    before, after = claims_of(old), claims_of(new)
+    for claim in before - after:
+        _leave(view.claims, claim, key)
+    for claim in after - before:
+        view.claims.setdefault(claim, set()).add(key)
 
 
 def claims_of(server: Server | None) -> set[str]:
@@ -233,8 +256,12 @@ def claims_of(server: Server | None) -> set[str]:
 def _worker(view: View, key: Pair, old: Worker | None, new: Worker | None) -> None:
     if old is None or new is None:
         _member(view.workers_of, key[0], key[1], new is not None)
+        view._touch(key[0], None)
+    elif old.capacity != new.capacity or old.state != new.state:
+        view._touch(key[0], None)
+    else:
+        view._touch(*key)
     view.loads.account_worker(old, new)
-    view._dirty.add(key[0])
 
 
 def _room(view: View, key: str, old: Room | None, new: Room | None) -> None:
@@ -250,7 +277,9 @@ def _router(view: View, key: tuple[str, int], old: Router | None, new: Router | 
     if new is not None:
         view.routers_on.setdefault(new.server_id, set()).add(key)
     view.loads.account(old, new)
-    view._dirty.update(row.server_id for row in (old, new) if row is not None)
+    for row in (old, new):
+        if row is not None:
+            view._touch(row.server_id, row.worker_id)
 
 
 def _stamp(view: View, key: Pair, old: Stamp | None, new: Stamp | None) -> None:
@@ -259,7 +288,9 @@ def _stamp(view: View, key: Pair, old: Stamp | None, new: Stamp | None) -> None:
     view.schedule.set("stamp", key, new.until_ms if new else None)
     if (old is not None and old.seen) or (new is not None and new.seen):
         view.loads.account_ended(_ended(old), _ended(new))
-        view._dirty.add(key[1])
+        for row in (old, new):
+            if row is not None:
+                view._touch(row.server_id, row.worker_id)
 
 
 def _ended(stamp: Stamp | None) -> Stamp | None:
@@ -290,7 +321,8 @@ def _setting(view: View, key: str, old: Setting | None, new: Setting | None) -> 
     )
     # Whether a worker is in or out depends on cpu_permille_max.
     if view.limits != before:
-        view._dirty.update(view.servers)
+        for server_id in view.servers:
+            view._touch(server_id, None)
 
 
 def _timer(view: View, key: Pair, old: Timer | None, new: Timer | None) -> None:
