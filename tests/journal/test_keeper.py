@@ -201,3 +201,14 @@ async def test_a_writer_that_only_writes_keeps_it(store, other):
     assert not standby.done()
     standby.cancel()
     await asyncio.gather(standby, return_exceptions=True)
+
+
+async def test_a_process_that_nobody_reaches_takes_nothing(clock):
+    """A standby without a broker would hold the lease against those who have one."""
+    row, connected = LeaseRow(None), False
+    waiting = asyncio.create_task(keeper(row, clock).acquire(may_take=lambda: connected))
+    await clock.advance(10 * LEASE_MS)
+    assert row.row is None
+    connected = True
+    await clock.advance(LEASE_MS)
+    assert (await waiting).term == 1

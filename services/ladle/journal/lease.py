@@ -1,6 +1,7 @@
 """Who writes: wait for the lease, beat while it lasts, give it up at the end."""
 
 import logging
+from collections.abc import Callable
 from typing import NoReturn
 
 from ladle.journal.store import Lease, LeaseLost, Store, StoreBusy, StoreError
@@ -28,9 +29,10 @@ class LeaseKeeper:
         self._lease_ms = lease_ms
         self._pause_ms = max(1, lease_ms // LOOKS_PER_LEASE)
 
-    async def acquire(self) -> Lease:
+    async def acquire(self, *, may_take: Callable[[], bool] = lambda: True) -> Lease:
         """Wait until the lease is free or its holder silent, and take the next term.
 
+        may_take: asked each time before taking it; a process that nobody reaches must not.
         The term is committed when this returns, so a view that is loaded now misses nothing that
         an earlier term wrote. Raises SchemaTooNew, StoreBroken.
         """
@@ -45,7 +47,7 @@ class LeaseKeeper:
                 if unchanged_since_ms is None or row != seen:
                     seen, unchanged_since_ms = row, self._clock.monotonic_ms()
                 silent_ms = before_ms - unchanged_since_ms
-                if self._is_free(row) or silent_ms >= self._lease_ms:
+                if may_take() and (self._is_free(row) or silent_ms >= self._lease_ms):
                     taken = await self._store.take_lease(self._holder, row)
                     if taken is not None:
                         log.info("took the lease", extra={"term": taken.term})
