@@ -1,15 +1,14 @@
 """What follows a commit besides the reply: dead letters, recalled answers, the outbox."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import orjson
 
 from ladle.broker.dead_letters import dead_letter
 from ladle.journal.store import OutboxCursor, Store, StoreError
 from ladle.placement.batch import Committed
+from ladle.placement.errands import Errands
 from ladle.placement.metrics import Metrics
 from ladle.placement.outbox import Outbox
 from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
@@ -45,7 +44,7 @@ class AfterCommit:
         self._outbox = outbox
         self._declare = declare
         self._registered: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands("what follows a commit", log)
 
     def publish(self, committed: Iterable[Committed]) -> None:
         """Hand outbound messages to the outbox."""
@@ -57,7 +56,7 @@ class AfterCommit:
 
     def dead_letter(self, message: Message, reason: str, detail: str) -> None:
         """Copy to the dead letters, then ack; not acked before the copy is confirmed."""
-        self._spawn(self._dead_letter(message, reason, detail))
+        self._errands.run(self._dead_letter(message, reason, detail))
 
     def welcome(self, server_id: str) -> None:
         """Declare the command queue of a server that registered; it waits for it.
@@ -66,7 +65,7 @@ class AfterCommit:
         """
         self._registered.add(server_id)
         if len(self._registered) == 1:
-            self._spawn(self._declare_queues())
+            self._errands.run(self._declare_queues())
 
     async def _declare_queues(self) -> None:
         attempt = 0
@@ -83,7 +82,7 @@ class AfterCommit:
 
     def recall(self, message: Message, offset: int, operation: str) -> None:
         """Answer a redelivered request with what was recorded for it."""
-        self._spawn(self._recall(message, offset, operation))
+        self._errands.run(self._recall(message, offset, operation))
 
     async def _dead_letter(self, message: Message, reason: str, detail: str) -> None:
         copy = dead_letter(message, self._topology, reason, printable(detail))
@@ -99,36 +98,36 @@ class AfterCommit:
         self._link.ack([message])
 
     async def _recall(self, message: Message, offset: int, operation: str) -> None:
-        try:
-            record = await self._store.record(offset)
-        except StoreError as error:
-            log.warning("a recorded answer could not be read: %s", error)
-            record = None
-        if record is None or not record.body:
-            answer: dict[str, Any] = error_answer(
-                "unavailable", "the recorded answer cannot be read now", retryable=True
-            )
-            term = 0
-        else:
-            answer, term = orjson.loads(record.body)["outcome"]["reply"], record.term
+        body = await self._recorded_reply(offset)
         if may_answer(message.reply_to):
-            self._link.send([reply_to(message, wire_reply(answer, term=term, offset=offset))])
+            self._link.send([reply_to(message, body)])
         self._link.ack([message])
         self._metrics.request(operation, "recalled").inc()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+    async def _recorded_reply(self, offset: int) -> bytes:
+        for pause_ms in (*PAUSE_MS[:2], None):
+            try:
+                record = await self._store.record(offset)
+            except StoreError as error:
+                log.warning("a recorded answer could not be read: %s", error)
+                if pause_ms is not None:
+                    await self._clock.sleep(pause_ms)
+                continue
+            if record is None or not record.body:
+                # Erased: what was answered is not known any more, and never will be.
+                return orjson.dumps(error_answer("internal", "the recorded answer was erased"))
+            reply = orjson.loads(record.body)["outcome"]["reply"]
+            return wire_reply(reply, term=record.term, offset=offset)
+        # Without an offset: a caller who reads one takes this refusal for the recorded answer, and
+        # would ask with a new id for what was done already.
+        return orjson.dumps(
+            error_answer("unavailable", "the recorded answer cannot be read now", retryable=True)
+        )
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("after a commit: %r", task.exception())
+    async def settle(self) -> None:
+        """Wait for what is under way."""
+        await self._errands.settle()
 
-    async def settle(self, timeout_s: float) -> None:
-        """Wait for what is under way, then cancel the rest (the broker redelivers it)."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_s)
-        for task in self._tasks:
-            task.cancel()
+    async def close(self) -> None:
+        """Cancel what is under way; what it has not acked comes again."""
+        await self._errands.close()

@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ladle.core.record import Record
+from ladle.core.record import Kind, Record
 from ladle_contracts.link import Message, Outgoing
 
 if TYPE_CHECKING:
-    from ladle.placement.writer import Handler
+    from ladle.placement.neighbours import Handler
+
+
+Note = tuple[Kind, Mapping[str, Any]]
+"""What the process itself learnt, as a kind of record and its payload."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,9 +67,10 @@ class Committed:
 
 @dataclass(slots=True)
 class OpenBatch:
-    """The batch that is being folded; `arrivals` is all it took, for a rewind."""
+    """The batch that is being folded; `arrivals` and `notes` are all it took, for a rewind."""
 
     arrivals: list[Arrival] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     rows: dict[str, dict[tuple[Any, ...], tuple[Any, ...] | None]] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)

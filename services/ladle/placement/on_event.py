@@ -10,7 +10,8 @@ from ladle.placement.batch import Arrival
 from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.refusals import refuse_event
 from ladle.placement.text import printable
-from ladle.placement.writer import StatusKey, Writer
+from ladle.placement.waiting import StatusKey
+from ladle.placement.writer import Writer
 from ladle_contracts.envelope import ContractViolation, Event, decode_event
 from ladle_contracts.events import WorkerStatus
 from ladle_contracts.link import Message
@@ -50,9 +51,12 @@ class OnEvent:
             "data": event.data.model_dump(mode="json"),
         }
         key = _key_of_plain_status(event)
-        # A copy that waits for company is not known to the view yet.
-        waits_already = key is not None and key in writer.waiting_statuses
-        if waits_already or is_duplicate_event(writer.view, payload, writer.scribe.next_offset):
+        if key is not None and key in writer.waiting:
+            # The copy that waits for company is not known to the view yet, nor durable.
+            writer.waiting.add_copy(arrival)
+            writer.metrics.event(event.type, "duplicate").inc()
+            return
+        if is_duplicate_event(writer.view, payload, writer.scribe.next_offset):
             # Acked with the batch: the first copy may not be durable yet.
             writer.batch.acks.append(message)
             writer.metrics.event(event.type, "duplicate").inc()
@@ -84,11 +88,20 @@ class OnEvent:
 
     def _on_marker(self, message: Message, writer: Writer) -> None:
         """Our own marker is back: everything published before it has been folded."""
-        if message.headers[MARKER_HEADER] == self.marker:
+        if self.marker is not None and message.headers[MARKER_HEADER] == self.marker:
             writer.flush_statuses()
             writer.record(Kind.CAUGHT_UP, origin={}, inputs={}, payload={})
-            self.marker = None
+            writer.batch.after.append(partial(self._is_back, self.marker))
         writer.batch.acks.append(message)
+
+    def _is_back(self, marker: str) -> None:
+        # Another one may be out by now: the connection was lost meanwhile.
+        if self.marker == marker:
+            self.marker = None
+
+    def refuse(self, arrival: Arrival, writer: Writer, reason: str, detail: str) -> None:
+        """A message that cannot be recorded as it is."""
+        refuse_event(arrival.message, writer, reason, detail, None)
 
 
 def _key_of_plain_status(event: Event) -> StatusKey | None:

@@ -15,7 +15,13 @@ from ladle.core.view import View
 from ladle.journal.store import Store, StoreError
 from ladle.placement import journal_answers
 from ladle.placement.batch import Arrival
-from ladle.placement.refusals import operation_label, refuse_address, refuse_request
+from ladle.placement.errands import Errands
+from ladle.placement.refusals import (
+    operation_label,
+    refuse_address,
+    refuse_request,
+    refuse_unrecordable,
+)
 from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
 from ladle.placement.writer import Writer
 from ladle_contracts.envelope import ContractViolation, Request, decode_request
@@ -69,7 +75,7 @@ class OnQuery:
         self._store = store
         self._link = link
         self._slots = asyncio.Semaphore(AT_ONCE_MAX)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands("a read of the journal", log)
 
     def __call__(self, arrival: Arrival, writer: Writer) -> None:
         message = arrival.message
@@ -94,12 +100,19 @@ class OnQuery:
         if answer is not None:
             writer.answer(arrival, answer, operation=request.operation, offset=offset)
             return
-        writer.batch.after.append(lambda: self._spawn(arrival, request, writer))
+        writer.batch.after.append(lambda: self._errands.run(self._read(arrival, request, writer)))
 
-    def _spawn(self, arrival: Arrival, request: Request, writer: Writer) -> None:
-        task = asyncio.get_running_loop().create_task(self._read(arrival, request, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def refuse(self, arrival: Arrival, writer: Writer, reason: str, detail: str) -> None:
+        """A read on which the view fails."""
+        refuse_unrecordable(arrival, writer, reason, detail)
+
+    async def settle(self) -> None:
+        """Wait for the reads under way."""
+        await self._errands.settle()
+
+    async def close(self) -> None:
+        """Cancel the reads under way; another process gets them."""
+        await self._errands.close()
 
     async def _read(self, arrival: Arrival, request: Request, writer: Writer) -> None:
         async with self._slots:
@@ -111,6 +124,9 @@ class OnQuery:
                 answer = error_answer(
                     "unavailable", "the journal cannot be read now", retryable=True
                 )
+            except Exception:  # Records that an older program wrote, or that were erased.
+                log.exception("a read of the journal failed")
+                answer = error_answer("internal", "what the journal holds cannot be read")
         body = wire_reply(answer, term=writer.lease.term, offset=offset)
         self._link.send([reply_to(arrival.message, body)])
         self._link.ack([arrival.message])

@@ -8,7 +8,7 @@ from ladle.core.received import recorded_request
 from ladle.core.record import Kind
 from ladle.placement.batch import Arrival, Recalled
 from ladle.placement.identity import Identities
-from ladle.placement.refusals import refuse_address, refuse_request
+from ladle.placement.refusals import refuse_address, refuse_request, refuse_unrecordable
 from ladle.placement.replies import error_answer, may_answer
 from ladle.placement.writer import Writer
 from ladle_contracts.envelope import ContractViolation, Request, decode_request
@@ -65,6 +65,10 @@ class OnRequest:
             policy = decision.get("policy") or "none"
             writer.metrics.decision(result, policy).inc()
         writer.answer(arrival, reply, operation=request.operation, offset=entry.offset)
+
+    def refuse(self, arrival: Arrival, writer: Writer, reason: str, detail: str) -> None:
+        """A request that cannot be recorded as it is."""
+        refuse_unrecordable(arrival, writer, reason, detail)
 
     def _conflict(self, arrival: Arrival, request: Request, writer: Writer) -> None:
         detail = (

@@ -3,7 +3,7 @@
 import hashlib
 
 from ladle.placement.batch import Arrival
-from ladle.placement.replies import error_answer
+from ladle.placement.replies import error_answer, may_answer
 from ladle.placement.text import printable
 from ladle.placement.writer import Writer
 from ladle_contracts.envelope import ContractViolation, error_code_of
@@ -20,6 +20,25 @@ def refuse_request(arrival: Arrival, writer: Writer, violation: ContractViolatio
     writer.answer(
         arrival,
         error_for(violation),
+        operation=operation_label(message),
+        offset=writer.scribe.head.offset,
+    )
+
+
+def refuse_unrecordable(arrival: Arrival, writer: Writer, reason: str, detail: str) -> None:
+    """The database refuses what the request would record, or deciding it fails: Ladle's fault.
+
+    The caller is told so, without what the database said; the journal has that.
+    """
+    message = arrival.message
+    if not may_answer(message.reply_to):
+        refuse_address(arrival, writer)
+        return
+    writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
+    text = "this request cannot be carried out; nothing was changed"
+    writer.answer(
+        arrival,
+        error_answer("internal", text, details={"reason": reason}),
         operation=operation_label(message),
         offset=writer.scribe.head.offset,
     )

@@ -7,11 +7,12 @@ import socket
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from ladle.broker.declare import declare
 from ladle.journal.lease import LeaseKeeper
-from ladle.journal.store import LeaseLost, Store, StoreBroken
+from ladle.journal.store import Lease, LeaseLost, Store, StoreBroken, StoreBusy
 from ladle.placement.health import HealthApp, HealthServer
 from ladle.placement.metrics import Metrics
 from ladle.placement.settings import PlacementSettings
@@ -53,23 +54,19 @@ class PlacementService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`. Raises StoreBroken, SchemaTooNew: what restarting may not mend."""
-        await self._start_http()
-        await self._store.open()
         try:
+            await self._start_http()
+            await self._store.open()
             while not stop.is_set():
-                await self._connect(stop)
-                if stop.is_set():
-                    break
-                keeper = LeaseKeeper(
-                    self._store,
-                    holder=self.holder,
-                    lease_ms=self.settings.lease_ms,
-                    clock=self._clock,
-                )
                 try:
-                    await self._serve_a_term(keeper, stop)
+                    await self._connect(stop)
+                    await self._serve_a_term(stop)
                 except LeaseLost as error:
                     log.warning("stood down: %s", error)
+                except (StoreBusy, LinkDown) as error:
+                    # The database or the broker is away: begin anew when it is back.
+                    log.warning("stood down, and trying again: %s", error)
+                    await self._pause(stop)
                 finally:
                     await self._disconnect()
         finally:
@@ -115,19 +112,26 @@ class PlacementService:
                 if not said:
                     log.warning("no broker yet, trying on: %s", error)
                     said = True
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), CONNECT_PAUSE_MS / 1000)
+                await self._pause(stop)
                 continue
-            link.watch(self._on_link_state)
             self._link, self._down_since_ms = link, None
+            link.watch(partial(self._on_link_state, link))
+            if not link.is_up:  # Lost again before anybody watched.
+                self._down_since_ms = self._clock.monotonic_ms()
             return
 
-    async def _disconnect(self) -> None:
-        if self._link is not None:
-            await self._link.close()
-            self._link = None
+    async def _pause(self, stop: asyncio.Event) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), CONNECT_PAUSE_MS / 1000)
 
-    def _on_link_state(self, state: LinkState, reason: str) -> None:
+    async def _disconnect(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    def _on_link_state(self, link: Link, state: LinkState, reason: str) -> None:
+        if link is not self._link:  # Closed by ourselves.
+            return
         log.log(
             logging.INFO if state in (LinkState.UP, LinkState.UNBLOCKED) else logging.WARNING,
             "broker %s",
@@ -141,40 +145,57 @@ class PlacementService:
             if self.term is not None:
                 self.term.on_bus_up()
 
-    async def _serve_a_term(self, keeper: LeaseKeeper, stop: asyncio.Event) -> None:
+    async def _serve_a_term(self, stop: asyncio.Event) -> None:
         """Wait for the lease, write while it lasts, give it up at the end."""
+        keeper = LeaseKeeper(
+            self._store,
+            holder=self.holder,
+            lease_ms=self.settings.lease_ms,
+            clock=self._clock,
+        )
         lease = await self._acquire(keeper, stop)
         if lease is None or self._link is None:
             return
-        term = Term(
+        beating = asyncio.create_task(keeper.run(lease))
+        try:
+            await self._write(self._new_term(lease, self._link), beating, stop)
+        except StoreBroken:
+            log.exception("the journal cannot be written; not retrying")
+            raise
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            await keeper.give_up(lease)
+
+    def _new_term(self, lease: Lease, link: Link) -> Term:
+        return Term(
             settings=self.settings,
             topology=self.topology,
             store=self._store,
-            link=self._link,
+            link=link,
             clock=self._clock,
             metrics=self.metrics,
             lease=lease,
             holder=self.holder,
         )
-        beating = asyncio.create_task(keeper.run(lease))
+
+    async def _write(
+        self, term: Term, beating: "asyncio.Task[NoReturn]", stop: asyncio.Event
+    ) -> None:
         try:
             await term.start()
             self.term = term
-            self._say_active(1, lease.term)
+            self._say_active(1, term.lease.term)
             await self._until_over(term, beating, stop)
-        except StoreBroken:
-            log.exception("the journal cannot be written; not retrying")
-            raise
         finally:
             self.term = None
-            self._say_active(0, lease.term)
+            self._say_active(0, term.lease.term)
+            # Beating goes on meanwhile: what is in the batch is still to be committed.
             await term.end(clean=stop.is_set(), grace_ms=self.settings.stop_grace_ms)
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
-            await keeper.give_up(lease)
 
-    async def _acquire(self, keeper: LeaseKeeper, stop: asyncio.Event) -> Any:
-        waiting = asyncio.create_task(keeper.acquire())
+    async def _acquire(self, keeper: LeaseKeeper, stop: asyncio.Event) -> Lease | None:
+        """The lease, or None where `stop` came first. Only a connected process takes it."""
+        waiting = asyncio.create_task(keeper.acquire(may_take=self._is_connected))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -184,8 +205,11 @@ class PlacementService:
                 task.cancel()
             await asyncio.gather(waiting, stopping, return_exceptions=True)
 
+    def _is_connected(self) -> bool:
+        return self._link is not None and self._link.is_up
+
     async def _until_over(
-        self, term: Term, beating: "asyncio.Task[None]", stop: asyncio.Event
+        self, term: Term, beating: "asyncio.Task[NoReturn]", stop: asyncio.Event
     ) -> None:
         """Until a stop, a lost lease, a failed commit, or a broker that stays away."""
         stopping = asyncio.create_task(stop.wait())

@@ -30,6 +30,8 @@ from ladle_contracts.topology import Topology
 log = logging.getLogger("ladle.placement")
 
 MARKER_PAUSE_MS = 1_000
+MARKER_AGAIN_MS = 30_000
+"""A marker that somebody purged never comes back; a second one behind it does no harm."""
 
 
 class Term:
@@ -56,6 +58,7 @@ class Term:
         self._clock = clock
         self._metrics = metrics
         self._holder = holder
+        self._loaded = False
         self._consumers: list[Consumer] = []
         self._tasks: list[asyncio.Task[None]] = []
         identities = Identities.parse(
@@ -115,11 +118,12 @@ class Term:
                 self._settings.statuses_max,
             ),
         )
+        self._loaded = True
+        self.writer.failed.add_done_callback(self._on_writer_failed)
         self._declare_a_start()
         await self.writer.drain()
         self._spawn(self.writer.run_timers())
         self._spawn(self._outbox.run())
-        self._spawn(self._watch_writer())
         self._set_marker()
         await self._consume()
         log.info(
@@ -130,12 +134,7 @@ class Term:
     def _declare_a_start(self) -> None:
         """Who writes from here on, and under which limits: inputs like any other."""
         writer = self.writer
-        writer.record(
-            Kind.WRITER_ACTIVE,
-            origin={},
-            inputs={},
-            payload={"holder": self._holder, "version": __version__},
-        )
+        writer.note(Kind.WRITER_ACTIVE, {"holder": self._holder, "version": __version__})
         wanted = {
             name: value
             for name, value in self._settings.model_dump().items()
@@ -147,7 +146,7 @@ class Term:
             if getattr(writer.view.limits, name) != value
         }
         if differing:
-            writer.record(Kind.SETTINGS, origin={}, inputs={}, payload=differing)
+            writer.note(Kind.SETTINGS, differing)
 
     async def _consume(self) -> None:
         settings, topology, writer = self._settings, self._topology, self.writer
@@ -186,7 +185,7 @@ class Term:
                 log.debug("the marker was not taken: %s", error)
                 await self._clock.sleep(MARKER_PAUSE_MS)
             else:
-                return
+                await self._clock.sleep(MARKER_AGAIN_MS)
 
     def _encode(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> Outgoing:
         return encode_outbound(item, index, outbound, self._topology.cell)
@@ -194,8 +193,11 @@ class Term:
     async def _declare_queues(self, server_ids: Sequence[str]) -> None:
         await declare_command_queues(self._settings.url, self._topology, server_ids)
 
-    async def _watch_writer(self) -> None:
-        await self.writer.failed
+    def _on_writer_failed(self, failed: "asyncio.Future[None]") -> None:
+        if failed.cancelled() or self.over.done():
+            return
+        if error := failed.exception():
+            self.over.set_exception(error)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -210,24 +212,40 @@ class Term:
             self.over.set_exception(error)
 
     async def end(self, *, clean: bool, grace_ms: int) -> None:
-        """Stop deliveries; after a clean stop finish the batch, answer, ack, empty the outbox."""
-        for consumer in self._consumers:
-            try:
-                await consumer.cancel()
-            except LinkError as error:
-                log.debug("a consumer was gone already: %s", error)
-        if clean and not self.over.done() and hasattr(self, "writer"):
-            try:
-                async with asyncio.timeout(grace_ms / 1000):
-                    await self.writer.drain()
-                    await self._after.settle(grace_ms / 1000)
-                    await self._outbox.idle.wait()
-            except TimeoutError:
-                log.warning("stopped before the outbox was empty; the next writer goes on with it")
-        for task in list(self._tasks):
+        """Stop deliveries; after a clean stop finish the batch, answer, ack, empty the outbox.
+
+        Raises what the last batch failed with, once everything has ended.
+        """
+        cancelled = await asyncio.gather(
+            *(consumer.cancel() for consumer in self._consumers), return_exceptions=True
+        )
+        for error in filter(None, cancelled):
+            log.debug("a consumer was gone already: %s", error)
+        try:
+            if clean and self._loaded and not self.over.done():
+                await self._finish(grace_ms)
+        finally:
+            await self._let_go()
+
+    async def _finish(self, grace_ms: int) -> None:
+        try:
+            async with asyncio.timeout(grace_ms / 1000):
+                await self.writer.drain()
+                await self._on_query.settle()
+                await self._after.settle()
+                await self._outbox.settle()
+        except TimeoutError:
+            log.warning("stopped before the outbox was empty; the next writer goes on with it")
+
+    async def _let_go(self) -> None:
+        """End what still runs; an append under way has its end, for it may have happened."""
+        if self._loaded:
+            await self.writer.close()
+            await self._after.close()
+        await self._on_query.close()
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if hasattr(self, "_after"):
-            await self._after.settle(0)
-        if self.over.done() and not self.over.cancelled():
-            self.over.exception()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self.over.done():
+            self.over.exception()  # Seen: whoever waited for the end of the term has it already.

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ladle.core.apply import apply
 from ladle.core.compact_status import Packed
@@ -26,26 +26,28 @@ from ladle.journal.store import (
     Changes,
     Head,
     Lease,
-    OutboxCursor,
     Store,
 )
-from ladle.placement.batch import Answer, Arrival, Committed, DeadLetter, OpenBatch, Sent
+from ladle.placement.batch import Answer, Arrival, Committed, DeadLetter, Note, OpenBatch, Sent
+from ladle.placement.bisection import Bisection
 from ladle.placement.commit import commit
 from ladle.placement.journaling import Scribe
 from ladle.placement.metrics import Metrics
+from ladle.placement.neighbours import Aftermath, Handler
 from ladle.placement.replies import may_answer, reply_to, wire_reply
 from ladle.placement.text import printable
 from ladle.placement.timekeeper import Timekeeper
+from ladle.placement.waiting import StatusKey, WaitingStatuses
 from ladle_contracts.clock import Clock
 from ladle_contracts.link import Link, Message
 
 log = logging.getLogger("ladle.writer")
 
-StatusKey = tuple[str, int, int]
-"""server_id, incarnation, sequence."""
-
 IDLE_TICK_MS = 1_000
 """How often the writer looks at its timers where nothing arrives."""
+
+CLOSE_MS_MAX = 5_000
+"""How long the end of a term waits for an append under way, which nobody may cancel lightly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +57,6 @@ class WriterLimits:
     batch_records_max: int = 512
     statuses_wait_ms: int = 1_000
     statuses_max: int = 500
-
-
-class Handler(Protocol):
-    """Folds one message into the writer's open batch. Raises nothing for bad input."""
-
-    def __call__(self, arrival: Arrival, writer: "Writer") -> None: ...
-
-
-class Aftermath(Protocol):
-    """What the service does once a batch is durable, besides replies and acks."""
-
-    def dead_letter(self, message: Message, reason: str, detail: str) -> None: ...
-
-    def publish(self, committed: Iterable[Committed]) -> None: ...
-
-    def cursor(self) -> OutboxCursor | None: ...
-
-    def recall(self, message: Message, offset: int, operation: str) -> None: ...
-
-    def welcome(self, server_id: str) -> None: ...
 
 
 class Writer:
@@ -104,13 +86,18 @@ class Writer:
         self.timekeeper = Timekeeper(clock, not_before_ms=head.recorded_at_ms)
         self.committed = head
         self.batch = OpenBatch()
-        self.waiting_statuses: dict[StatusKey, tuple[Arrival, Packed]] = {}
-        self._statuses_since_ms = 0
+        self.waiting = WaitingStatuses()
         self._link = link
         self._arrived: deque[Arrival] = deque()
         self._in_flight: asyncio.Task[None] | None = None
         self._pump_scheduled = False
-        self._singly = 0
+        self._notes: deque[Note] = deque()
+        self._bisection = Bisection(limits.batch_records_max)
+        self._folding: Arrival | None = None
+        self._defect: Exception | None = None
+        self._refused: Arrival | None = None
+        self._rewinding = False
+        self._closed = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # -- arrivals ---------------------------------------------------------------------------
@@ -132,28 +119,42 @@ class Writer:
 
     def _pump(self) -> None:
         self._pump_scheduled = False
-        if self.failed.done():
+        self._turn()
+        if self._arrived and self._may_fold() and self._has_room():
+            self._schedule_pump()
+
+    def _turn(self, *, flush: bool = False) -> None:
+        """Fold what has arrived; hand the open batch to the store if it is idle."""
+        if not self._may_fold():
             return
         try:
             self._fold_arrived()
+            if flush:
+                self.flush_statuses()
             self._start_commit()
-            if self._arrived and len(self.batch.arrivals) < self._batch_limit():
-                self._schedule_pump()
         except Exception as error:  # A defect in the fold: the view is no longer to be trusted.
-            log.exception("folding failed; standing down")
-            self._fail(error)
+            log.exception("folding failed; going back to what the tables say")
+            self._defect = error
+            if self._in_flight is None:
+                self._run(self._rewind_for_defect())
+
+    def _may_fold(self) -> bool:
+        stopped = self._closed or self.failed.done()
+        return not (stopped or self._rewinding or self._defect is not None)
+
+    def _has_room(self) -> bool:
+        return len(self.batch.arrivals) < self._bisection.limit
 
     def _fold_arrived(self) -> None:
+        while self._notes:
+            self._fold_note(*self._notes.popleft())
         self._tick_if_due()
-        limit = self._batch_limit()
+        limit = self._bisection.limit
         while self._arrived and len(self.batch.arrivals) < limit:
-            arrival = self._arrived.popleft()
+            self._folding = arrival = self._arrived.popleft()
             self.batch.arrivals.append(arrival)
             arrival.handler(arrival, self)
-        self._flush_statuses_if_due()
-
-    def _batch_limit(self) -> int:
-        return 1 if self._singly else self.limits.batch_records_max
+            self._folding = None
 
     # -- folding ----------------------------------------------------------------------------
 
@@ -184,8 +185,12 @@ class Writer:
 
     def note(self, kind: Kind, payload: Mapping[str, Any]) -> None:
         """Record what the process itself learnt (the bus is back), with the next batch."""
-        self.record(kind, origin={}, inputs={}, payload=payload)
+        self._notes.append((kind, payload))
         self._schedule_pump()
+
+    def _fold_note(self, kind: Kind, payload: Mapping[str, Any]) -> None:
+        self.batch.notes.append((kind, payload))
+        self.record(kind, origin={}, inputs={}, payload=payload)
 
     def answer(
         self, arrival: Arrival, answer: Mapping[str, Any], *, operation: str, offset: int
@@ -218,33 +223,34 @@ class Writer:
 
     def wait_for_company(self, arrival: Arrival, key: StatusKey, status: Packed) -> None:
         """A plain status: it shares a record with others that arrive within a second."""
-        if not self.waiting_statuses:
-            self._statuses_since_ms = self.clock.monotonic_ms()
-        self.waiting_statuses[key] = (arrival, status)
+        self.waiting.add(arrival, key, status, self.clock.monotonic_ms())
+        if self._bisection.active:
+            self.flush_statuses()
 
     def _flush_statuses_if_due(self) -> None:
-        waiting = self.waiting_statuses
-        if not waiting:
+        if not self.waiting:
             return
-        waited_ms = self.clock.monotonic_ms() - self._statuses_since_ms
-        if waited_ms >= self.limits.statuses_wait_ms or len(waiting) >= self.limits.statuses_max:
+        waited_ms = self.waiting.waited_ms(self.clock.monotonic_ms())
+        if (
+            waited_ms >= self.limits.statuses_wait_ms
+            or len(self.waiting) >= self.limits.statuses_max
+        ):
             self.flush_statuses()
 
     def flush_statuses(self) -> None:
         """Fold the statuses that wait, as the open batch's last record."""
-        waiting = list(self.waiting_statuses.values())
-        self.waiting_statuses.clear()
-        if not waiting:
+        if not self.waiting:
             return
+        # From here on they are this batch's; most arrived with an earlier one.
+        self.batch.arrivals.extend(self.waiting)
+        self.batch.acks.extend(arrival.message for arrival in self.waiting)
+        statuses = self.waiting.packed()
+        self.waiting.clear()
         _, outcome = self.record(
-            Kind.STATUSES,
-            origin={},
-            inputs={},
-            payload={"statuses": [status for _, status in waiting]},
+            Kind.STATUSES, origin={}, inputs={}, payload={"statuses": statuses}
         )
-        self.batch.acks.extend(arrival.message for arrival, _ in waiting)
         ignored = len(outcome.get("ignored", ()))
-        self.metrics.event("worker-status", "applied").inc(len(waiting) - ignored)
+        self.metrics.event("worker-status", "applied").inc(len(statuses) - ignored)
         if ignored:
             self.metrics.event("worker-status", "ignored").inc(ignored)
 
@@ -258,47 +264,60 @@ class Writer:
                 "the wall clock was stepped",
                 extra={"recorded_ms": step.recorded_ms, "utc_ms": step.utc_ms},
             )
-            self.record(
-                Kind.CLOCK_STEP,
-                origin={},
-                inputs={},
-                payload={"recorded_ms": step.recorded_ms, "utc_ms": step.utc_ms},
+            self._fold_note(
+                Kind.CLOCK_STEP, {"recorded_ms": step.recorded_ms, "utc_ms": step.utc_ms}
             )
 
     # -- committing -------------------------------------------------------------------------
 
     def _start_commit(self) -> None:
-        if self._in_flight is None and self.batch:
+        if self._in_flight is not None:
+            return
+        self._flush_statuses_if_due()
+        if self.batch:
             batch, self.batch = self.batch, OpenBatch()
             batch.rows = self.view.take_changes()
-            self._in_flight = asyncio.get_running_loop().create_task(self._commit(batch))
+            self._run(self._commit(batch))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._in_flight = asyncio.get_running_loop().create_task(self._to_the_end(work))
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` on the store, and go on with what was folded or came up meanwhile."""
+        try:
+            await work
+            if self._defect is not None:
+                await self._rewind_for_defect()
+        except Exception as error:
+            self._fail(error)
+            return
+        self._in_flight = None
+        # Without another turn of the loop: what arrived meanwhile is folded already.
+        self._pump()
 
     async def _commit(self, batch: OpenBatch) -> None:
         try:
             if batch.records:
-                started = time.perf_counter()
-                await commit(
-                    self.store,
-                    self.lease,
-                    Batch(batch.records, Changes(batch.rows), self.aftermath.cursor()),
-                    self.committed,
-                    self.clock,
-                )
-                self.metrics.commit_seconds.observe(time.perf_counter() - started)
-                self.metrics.batch_records.observe(len(batch.records))
-                last = batch.records[-1]
-                self.committed = Head(last.offset, last.hash, last.recorded_at_ms)
-                self.metrics.journal_offset.set(last.offset)
+                await self._append(batch)
         except BadData as error:
-            await self._rewind(batch, error)
-            return
-        except Exception as error:
-            self._fail(error)
-            return
-        self._after(batch)
-        self._in_flight = None
-        # What arrived meanwhile is folded already; hand it over without another turn.
-        self._pump()
+            await self._rewind_for_refusal(batch, error)
+        else:
+            self._after(batch)
+
+    async def _append(self, batch: OpenBatch) -> None:
+        started = time.perf_counter()
+        await commit(
+            self.store,
+            self.lease,
+            Batch(batch.records, Changes(batch.rows), self.aftermath.cursor()),
+            self.committed,
+            self.clock,
+        )
+        self.metrics.commit_seconds.observe(time.perf_counter() - started)
+        self.metrics.batch_records.observe(len(batch.records))
+        last = batch.records[-1]
+        self.committed = Head(last.offset, last.hash, last.recorded_at_ms)
+        self.metrics.journal_offset.set(last.offset)
 
     def _after(self, batch: OpenBatch) -> None:
         """Everything here happens only because the batch is durable."""
@@ -320,7 +339,8 @@ class Writer:
             self.aftermath.publish(batch.committed)
         for callback in batch.after:
             callback()
-        self._singly = max(0, self._singly - len(batch.arrivals))
+        if self._bisection.active:
+            self._bisection.passed(len(set(batch.arrivals)))
 
     def _answer(self, waiting: Answer, sent: Sent, now: float) -> None:
         request = waiting.arrival.message
@@ -332,16 +352,42 @@ class Writer:
         seconds = now - waiting.arrival.received
         self.metrics.request_took(waiting.operation).observe(seconds)
 
-    async def _rewind(self, batch: OpenBatch, error: BadData) -> None:
-        """The database refuses a value: fold again from the tables, one message a batch.
+    # -- going back --------------------------------------------------------------------------
 
-        The message that fails alone is the one; it is refused, and the others go through.
-        """
-        log.error("the database refused a batch; taking its messages one by one: %s", error)
-        open_batch, self.batch = self.batch, OpenBatch()
-        waiting = [arrival for arrival, _ in self.waiting_statuses.values()]
-        self.waiting_statuses.clear()
+    async def _rewind_for_refusal(self, batch: OpenBatch, error: BadData) -> None:
+        """The database refuses a value: smaller batches, until the message stands alone."""
+        log.error("the database refused a batch of %d: %s", len(batch.arrivals), error)
+        arrivals = list(dict.fromkeys(batch.arrivals))
+        if not arrivals or arrivals == [self._refused]:
+            # It is nothing that came from outside, or the refusal itself is refused.
+            raise error
+        alone = arrivals[0] if len(arrivals) == 1 else None
+        await self._rewind([batch, self.batch], alone, "bad-data", error)
+        if alone is None:
+            self._bisection.narrow(len(arrivals), len(self._arrived))
+
+    async def _rewind_for_defect(self) -> None:
+        """A message on which the fold fails is refused, like one that no database takes."""
+        error, culprit = self._defect, self._folding
+        assert error is not None
+        searched = self._bisection.active or not self.batch.arrivals
+        if culprit is self._refused if culprit else searched:
+            raise error
+        await self._rewind([self.batch], culprit, "internal", error)
+        if culprit is None:
+            # One of the statuses that shared a record; they share none until it is found.
+            self._bisection.narrow(2, len(self._arrived))
+
+    async def _rewind(
+        self, given_up: list[OpenBatch], culprit: Arrival | None, reason: str, error: Exception
+    ) -> None:
+        """Fold again from the tables all that was folded since, but `culprit`, which is refused."""
+        self._rewinding = True
         snapshot = await self.store.load()
+        again = dict.fromkeys([*(a for batch in given_up for a in batch.arrivals), *self.waiting])
+        self._notes.extendleft(reversed([note for batch in given_up for note in batch.notes]))
+        self.batch = OpenBatch()
+        self.waiting.clear()
         self.view = View.load(
             snapshot.tables,
             offset=snapshot.head.offset,
@@ -349,20 +395,14 @@ class Writer:
         )
         self.scribe = Scribe(snapshot.head)
         self.committed = snapshot.head
-        # A status that waits may stand in the batches as well; it is folded once.
-        again = list(dict.fromkeys([*batch.arrivals, *open_batch.arrivals, *waiting]))
-        if len(batch.arrivals) == 1:
-            self._refuse(again.pop(0), str(error))
-        else:
-            self._singly = len(again)
-        self._arrived.extendleft(reversed(again))
-        self._in_flight = None
-        self._schedule_pump()
-
-    def _refuse(self, arrival: Arrival, detail: str) -> None:
-        self.batch.arrivals.append(arrival)
-        self.reject(arrival.message, "bad-data", detail, "")
-        self.dead_letter(arrival.message, "bad-data", detail)
+        self._folding = self._defect = None
+        self._refused = culprit
+        if culprit is not None:
+            del again[culprit]
+            self.batch.arrivals.append(culprit)
+            culprit.handler.refuse(culprit, self, reason, printable(str(error))[:500])
+        self._arrived.extendleft(reversed(list(again)))
+        self._rewinding = False
 
     def dead_letter(self, message: Message, reason: str, detail: str) -> None:
         """Send `message` to the dead letters once the open batch is durable."""
@@ -376,26 +416,33 @@ class Writer:
 
     async def run_timers(self) -> None:
         """Look at the timers and at waiting statuses as long as the term lasts."""
-        while not self.failed.done():
+        while not (self.failed.done() or self._closed):
             wait_ms = IDLE_TICK_MS
             due_ms = next_due_ms(self.view)
             if due_ms is not None:
                 wait_ms = min(wait_ms, max(1, due_ms - self.timekeeper.now_ms()))
-            if self.waiting_statuses:
-                waited_ms = self.clock.monotonic_ms() - self._statuses_since_ms
+            if self.waiting:
+                waited_ms = self.waiting.waited_ms(self.clock.monotonic_ms())
                 wait_ms = min(wait_ms, max(1, self.limits.statuses_wait_ms - waited_ms))
             await self.clock.sleep(wait_ms)
             self._pump()
 
     async def drain(self) -> None:
         """Fold and commit what has arrived, waiting statuses included; raises what failed."""
-        while not self.failed.done():
-            self._fold_arrived()
-            self.flush_statuses()
-            self._start_commit()
+        while not self._closed:
+            self._turn(flush=True)
+            if self.failed.done():
+                self.failed.result()
             if self._in_flight is None:
-                if not self._arrived and not self.batch:
-                    return
-                continue
-            await asyncio.wait([self._in_flight, self.failed], return_when="FIRST_COMPLETED")
-        self.failed.result()
+                return
+            await asyncio.wait([self._in_flight])
+
+    async def close(self) -> None:
+        """Fold and commit nothing more; an append under way has its end, within bounds."""
+        self._closed = True
+        in_flight = self._in_flight
+        if in_flight is not None:
+            await asyncio.wait([in_flight], timeout=CLOSE_MS_MAX / 1000)
+            in_flight.cancel()
+            await asyncio.gather(in_flight, return_exceptions=True)
+        self.failed.cancel()
