@@ -7,11 +7,12 @@ chain still verifies.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import orjson
 
 SCHEMA_VERSION = 1
 FIRST_PREV_HASH = "0" * 64
@@ -72,11 +73,10 @@ class Record:
 def canonical(value: object) -> bytes:
     """RFC 8785 bytes of a JSON value of strings, integers, booleans, null, lists and maps.
 
-    Keys must be ASCII, where code point order and RFC 8785's UTF-16 order agree.
+    Keys must be ASCII, where orjson's order by bytes and RFC 8785's by UTF-16 agree. Raises
+    TypeError where a value is not JSON or an integer does not fit into 64 bits.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def digest_of(salt: bytes, body: bytes) -> str:
@@ -95,10 +95,13 @@ def chain_hash(
     prev_hash: str,
 ) -> str:
     """SHA-256 over the canonical JSON of exactly these seven, lower-case hex."""
-    # Written out, for this runs once a record: `canonical` gives the same bytes (a test holds it).
-    line = (
-        f'{{"body_digest":"{body_digest}","kind":"{kind}","offset":{offset},'
-        f'"prev_hash":"{prev_hash}","recorded_at_ms":{recorded_at_ms},'
-        f'"schema_version":{schema_version},"term":{term}}}'
-    )
-    return hashlib.sha256(line.encode()).hexdigest()
+    seven = {
+        "offset": offset,
+        "recorded_at_ms": recorded_at_ms,
+        "term": term,
+        "kind": kind,
+        "schema_version": schema_version,
+        "body_digest": body_digest,
+        "prev_hash": prev_hash,
+    }
+    return hashlib.sha256(canonical(seven)).hexdigest()
