@@ -1,20 +1,34 @@
 """A client from the environment, and its errors as exit codes."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from ladle.commands.output import NO, UNREACHABLE, USAGE, fail, settings_errors
+from ladle.commands.output import NO, UNREACHABLE, USAGE, fail
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.errors import OutcomeUnknownError, PlacementError, ServiceAbsent, Unreachable
 from ladle_contracts.link import LinkError
 from ladle_contracts.settings import ClientSettings
 
-ADVICE = "check LADLE_AMQP_URL, and that the placement service runs: `ladle doctor`"
+R = TypeVar("R")
+
+BROKER_ADVICE = "check LADLE_AMQP_URL, and that the broker runs: `ladle doctor`"
+SERVICE_ADVICE = "check that the placement service runs on this broker and cell: `ladle doctor`"
+WAIT_ADVICE = "the service may be taking over or busy; ask again, or look at its logs"
 
 RETRY_CODES = ("unavailable", "rate-limited", "internal")
 """Codes that say nothing of the room or server that was asked for."""
+
+REFUSED_ADVICE = {
+    "no-servers": "see which servers there are: `ladle view`",
+    "no-capacity": "see where room is left: `ladle view`",
+    "room-too-large": "ask for fewer --peers or --publishers, or run workers that carry more",
+    "region-unavailable": "name other regions, or leave --require-region out",
+    "unknown-room": "list rooms with `ladle rooms`, or ask for a home: `ladle allocate`",
+    "unknown-server": "list servers with `ladle view`",
+    "stale-generation": "see its home now: `ladle lookup`",
+}
 
 
 @contextlib.asynccontextmanager
@@ -30,23 +44,66 @@ async def client_for() -> AsyncIterator[PlacementClient]:
         yield client
 
 
+def ask(question: Callable[[PlacementClient], Awaitable[R]]) -> R:
+    """The answer to one question; leaves with what `asked` makes of its errors."""
+
+    async def run() -> R:
+        async with client_for() as client:
+            return await question(client)
+
+    with asked():
+        return asyncio.run(run())
+
+
 @contextlib.contextmanager
 def asked() -> Iterator[None]:
     """Errors as exit codes: a refusal is 1 (the answer is no), no answer is 3."""
     try:
         yield
     except PlacementError as error:
-        code = error.code or ""
-        if code == "invalid-request":
-            fail(USAGE, str(error))
-        if isinstance(error, ServiceAbsent | Unreachable | OutcomeUnknownError):
-            fail(UNREACHABLE, str(error), ADVICE)
-        fail(UNREACHABLE if code in RETRY_CODES else NO, str(error))
+        code, advice = _meaning(error)
+        fail(code, f"{error}{_counts(error)}", advice, error=error_fields(error))
     except (LinkError, TimeoutError, OSError) as error:
-        fail(
-            UNREACHABLE,
-            str(error) or "no answer in time",
-            ADVICE,
-        )
-    except ValidationError as error:
-        fail(USAGE, settings_errors(error), "docs/configuration.md lists every variable")
+        fail(UNREACHABLE, str(error) or "no answer in time", BROKER_ADVICE)
+
+
+def _meaning(error: PlacementError) -> tuple[int, str]:
+    """(exit code, advice) for what a client's call ended with."""
+    match error:
+        case Unreachable():
+            return UNREACHABLE, BROKER_ADVICE
+        case ServiceAbsent():
+            return UNREACHABLE, SERVICE_ADVICE
+        case OutcomeUnknownError():
+            return UNREACHABLE, f"it may have been carried out; {SERVICE_ADVICE}"
+    if error.code in RETRY_CODES:
+        return UNREACHABLE, WAIT_ADVICE
+    if error.code == "invalid-request":
+        return USAGE, ""
+    return NO, REFUSED_ADVICE.get(str(error.code), "")
+
+
+def _counts(error: PlacementError) -> str:
+    """What the servers fell to, where the refusal counts them: ` (of 3 servers: 2 full, ...)`."""
+    details = dict(error.details)
+    servers, largest = details.pop("servers", None), details.pop("largest_room_peers", None)
+    if not isinstance(servers, int):
+        return ""
+    said = [f"{count} {reason}" for reason, count in details.items() if isinstance(count, int)]
+    if largest:
+        said.append(f"the largest room that fits has {largest} peers")
+    return f" (of {servers} servers: {', '.join(said)})" if said else ""
+
+
+def error_fields(error: PlacementError) -> dict[str, Any]:
+    """The refusal as it stood on the wire; the client's own errors in the same form."""
+    fields: dict[str, Any] = {
+        "code": str(error.code),
+        "retryable": error.retryable,
+        "message": error.message,
+    }
+    if error.retry_after_ms is not None:
+        fields["retry_after_ms"] = error.retry_after_ms
+    if error.details:
+        fields["details"] = dict(error.details)
+    return fields

@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 
 from ladle.commands.brokers import NoBroker, find_broker
-from ladle.commands.output import SERVICE_MODULES, UNREACHABLE, err, fail, needs, out, print_json
+from ladle.commands.guard import command
+from ladle.commands.output import UNREACHABLE, fail, print_json, say, show
 
 if TYPE_CHECKING:
     from ladle.lab.rounds import Figure
@@ -26,12 +27,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print a list of figures as J
 Run = Callable[[str, Path], "list[Figure]"]
 
 
-def _say(text: str) -> None:
-    err.print(f"[dim]{text}[/]")
-
-
 @app.command()
-@needs("lab", *SERVICE_MODULES, "pamqp")
+@command
 def rpc(rounds: Rounds = 5, json_: Json = False) -> None:
     """Journaled allocate over RPC against a bare aio-pika echo, at 1, 16 and 256 outstanding.
 
@@ -39,11 +36,11 @@ def rpc(rounds: Rounds = 5, json_: Json = False) -> None:
     """
     from ladle.lab import rpc as bench
 
-    _with_broker(lambda url, folder: bench.run(url, folder, rounds=rounds, progress=_say), json_)
+    _with_broker(lambda url, folder: bench.run(url, folder, rounds=rounds, progress=say), json_)
 
 
 @app.command()
-@needs("lab", *SERVICE_MODULES, "pamqp")
+@command
 def events(rounds: Rounds = 5, json_: Json = False) -> None:
     """Events journaled from the quorum inbox against a bare consumer that acks each.
 
@@ -51,11 +48,11 @@ def events(rounds: Rounds = 5, json_: Json = False) -> None:
     """
     from ladle.lab import inbox as bench
 
-    _with_broker(lambda url, folder: bench.run(url, folder, rounds=rounds, progress=_say), json_)
+    _with_broker(lambda url, folder: bench.run(url, folder, rounds=rounds, progress=say), json_)
 
 
 @app.command()
-@needs("lab", *SERVICE_MODULES)
+@command
 def decide(rounds: Rounds = 5, json_: Json = False) -> None:
     """One decision at 100 to 100,000 workers; needs no broker.
 
@@ -63,11 +60,11 @@ def decide(rounds: Rounds = 5, json_: Json = False) -> None:
     """
     from ladle.lab import decide as bench
 
-    _print(bench.run(rounds=rounds, progress=_say), json_)
+    _print(bench.run(rounds=rounds, progress=say), json_)
 
 
 @app.command()
-@needs("lab", *SERVICE_MODULES)
+@command
 def journal(
     seconds: Annotated[int, typer.Option(min=10, max=3600, help="Of statuses, in real time.")] = 60,
     json_: Json = False,
@@ -78,11 +75,11 @@ def journal(
     """
     from ladle.lab import journal_size as bench
 
-    _with_broker(lambda url, folder: bench.run(url, folder, seconds=seconds, progress=_say), json_)
+    _with_broker(lambda url, folder: bench.run(url, folder, seconds=seconds, progress=say), json_)
 
 
 @app.command()
-@needs("lab", *SERVICE_MODULES)
+@command
 def memory(json_: Json = False) -> None:
     """Resident memory of the service with 1,000 servers x 8 workers and 20,000 rooms.
 
@@ -90,7 +87,7 @@ def memory(json_: Json = False) -> None:
     """
     from ladle.lab import memory as bench
 
-    _with_broker(lambda url, folder: bench.run(url, folder, progress=_say), json_)
+    _with_broker(lambda url, folder: bench.run(url, folder, progress=say), json_)
 
 
 def _with_broker(run: Run, json_: bool) -> None:
@@ -98,13 +95,12 @@ def _with_broker(run: Run, json_: bool) -> None:
 
     with tempfile.TemporaryDirectory(prefix="ladle-bench-") as name:
         folder = Path(name)
+        broker = find_broker(folder)
+        say(f"broker: {broker.how}")
         try:
-            broker = find_broker(folder, _say)
-        except NoBroker as error:
-            fail(UNREACHABLE, str(error))
-        try:
+            broker.start()
             figures = run(broker.url, folder)
-        except BenchError as error:
+        except (NoBroker, BenchError) as error:
             fail(UNREACHABLE, str(error))
         finally:
             broker.stop()
@@ -127,5 +123,5 @@ def _print(figures: "list[Figure]", json_: bool) -> None:
             "" if figure.ratio is None else f"{figure.ratio:.2f}",
             str(figure.rounds),
         )
-    out.print(table)
-    out.print(f"[dim]{os.cpu_count()} cores; medians of interleaved rounds[/]")
+    show(table)
+    show(f"[dim]{os.cpu_count()} cores; medians of interleaved rounds[/]")

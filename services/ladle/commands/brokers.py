@@ -1,11 +1,19 @@
 """Where the broker of `ladle up` comes from: given, Docker's, or a private node of the machine."""
 
+import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ladle_contracts.amqp import AioPikaLink
+from ladle_contracts.link import LinkError
+from ladle_contracts.settings import ClientSettings
+
+if TYPE_CHECKING:
+    from ladle.broker.node import PrivateNode
 
 DOCKER_TIMEOUT_S = 20
 
@@ -14,27 +22,30 @@ class NoBroker(Exception):
     """No way to a broker is open; the message says what to install or set."""
 
 
-@dataclass(slots=True)
-class FoundBroker:
-    """A broker that answers. `stop` ends what `find_broker` started, and only that."""
+class Broker(Protocol):
+    """A broker for a run. Blocking; `stop` may come from another thread while `start` works.
 
-    url: str
-    how: str
-    stop: Callable[[], None]
-
-
-def find_broker(state: Path, say: Callable[[str], None]) -> FoundBroker:
-    """LADLE_AMQP_URL, else docker compose, else a private node kept under `state`.
-
-    Raises NoBroker.
+    `start` raises NoBroker. `stop` ends what `start` has begun so far, and only that, and is
+    harmless to repeat: who stops a `start` under way repeats it until `start` has returned.
     """
-    given = os.environ.get("LADLE_AMQP_URL")
-    if given:
-        return FoundBroker(given, "LADLE_AMQP_URL", lambda: None)
-    compose = Path("compose.yaml")
+
+    how: str
+
+    @property
+    def url(self) -> str: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def find_broker(state: Path, *, compose: Path = Path("compose.yaml")) -> Broker:
+    """LADLE_AMQP_URL, else docker compose, else a private node kept under `state`; not started."""
+    if given := os.environ.get("LADLE_AMQP_URL"):
+        return GivenBroker(given)
     if compose.exists() and docker_works():
-        return _from_compose(compose, say)
-    return _private_node(state, say)
+        return ComposeBroker(compose)
+    return PrivateBroker(state / "rabbitmq")
 
 
 def docker_works() -> bool:
@@ -53,33 +64,117 @@ def docker_works() -> bool:
         return False
 
 
-def _from_compose(compose: Path, say: Callable[[str], None]) -> FoundBroker:
-    say("starting RabbitMQ with docker compose")
-    base = ["docker", "compose", "-f", str(compose)]
-    started = subprocess.run(
-        [*base, "up", "--detach", "--wait", "rabbitmq"], capture_output=True, text=True, check=False
-    )
-    if started.returncode != 0:
-        raise NoBroker(f"docker compose could not start RabbitMQ: {started.stderr.strip()[-500:]}")
-    url = os.environ.get("LADLE_COMPOSE_AMQP_URL", "amqp://ladle:ladle@127.0.0.1:5672/")
+class GivenBroker:
+    """The one that LADLE_AMQP_URL names; it is somebody else's, and only asked whether it is up."""
 
-    def stop() -> None:
-        subprocess.run([*base, "stop", "rabbitmq"], capture_output=True, check=False)
+    how = "LADLE_AMQP_URL"
 
-    return FoundBroker(url, "docker compose", stop)
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def start(self) -> None:
+        """Look at it: a run that waits a minute for a wrong address helps nobody."""
+
+        async def look() -> None:
+            link = AioPikaLink(self.url, ssl_context=ClientSettings().ssl_context())
+            try:
+                await link.open()
+            finally:
+                await link.close()
+
+        try:
+            asyncio.run(look())
+        except (LinkError, OSError) as error:
+            raise NoBroker(f"LADLE_AMQP_URL: {error}") from error
+
+    def stop(self) -> None:
+        """It was there before, and stays."""
 
 
-def _private_node(state: Path, say: Callable[[str], None]) -> FoundBroker:
-    from ladle.broker.node import NodeError, PackageMissing, PrivateNode
+class ComposeBroker:
+    """The `rabbitmq` of compose.yaml, stopped again unless it ran before."""
 
-    say("starting a private RabbitMQ node (10 to 20 s)")
-    node = PrivateNode(state / "rabbitmq")
-    try:
-        node.start()
-    except PackageMissing as error:
-        raise NoBroker(
-            f"{error}; or give a broker with LADLE_AMQP_URL=amqp://user:password@host/"
-        ) from error
-    except NodeError as error:
-        raise NoBroker(str(error)) from error
-    return FoundBroker(node.url, f"a private node, log {node.log}", node.stop)
+    how = "docker compose"
+
+    def __init__(self, compose: Path) -> None:
+        self._base = ["docker", "compose", "-f", str(compose)]
+        self._begun: subprocess.Popen[str] | None = None
+        self._ran_before = False
+        self._stopped = False
+
+    @property
+    def url(self) -> str:
+        """As compose.yaml makes its user; the same variables change it there."""
+        password = os.environ.get("BROKER_PASSWORD", "ladle")
+        port = os.environ.get("BROKER_PORT", "5672")
+        return f"amqp://ladle:{password}@127.0.0.1:{port}/"
+
+    def start(self) -> None:
+        running = subprocess.run(
+            [*self._base, "ps", "--status", "running", "--services"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self._ran_before = "rabbitmq" in running.stdout.split()
+        if self._stopped:
+            return
+        self._begun = subprocess.Popen(
+            [*self._base, "up", "--detach", "--wait", "rabbitmq"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Ctrl-C is for `ladle up`, which ends it in its order.
+            start_new_session=True,
+        )
+        said = self._begun.communicate()[1]
+        if self._begun.returncode != 0 and not self._stopped:
+            raise NoBroker(f"docker compose could not start RabbitMQ: {said.strip()[-500:]}")
+
+    def stop(self) -> None:
+        first, self._stopped = not self._stopped, True
+        if self._begun is None or self._ran_before or not first:
+            return
+        if self._begun.poll() is None:
+            self._begun.terminate()
+            self._begun.wait()
+        subprocess.run([*self._base, "stop", "rabbitmq"], capture_output=True, check=False)
+
+
+class PrivateBroker:
+    """A node of the machine's own package, with all that it writes in one folder."""
+
+    how = "a private node"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._node: PrivateNode | None = None
+
+    @property
+    def url(self) -> str:
+        assert self._node is not None
+        return self._node.url
+
+    def start(self) -> None:
+        from ladle.broker.node import NodeError, PackageMissing, PrivateNode
+
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            self._node = PrivateNode(self._folder)
+        try:
+            self._node.start()
+        except PackageMissing as error:
+            raise NoBroker(str(error)) from error
+        except NodeError as error:
+            if not self._stopped.is_set():
+                raise NoBroker(str(error)) from error
+
+    def stop(self) -> None:
+        self._stopped.set()
+        with self._lock:
+            node = self._node
+        if node is not None:
+            node.stop()

@@ -5,22 +5,31 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-TERM_GRACE_S = 20
+_LIBC = ctypes.CDLL(None)  # Loaded here: between fork and exec little may be done.
 
 
-def _with_parent() -> None:
-    """In the child: a terminal's Ctrl-C is the parent's to pass on; die if it is killed."""
-    os.setsid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _with(parent: int) -> Callable[[], None]:
+    """For the child: die when the parent is killed, which then can tell nobody to stop.
+
+    SIGKILL, as the parent got: broker and siblings vanish with it, and a service that tries to
+    stop in order would wait for them. The journal takes a kill at any moment.
+    """
+
+    def die_with_parent() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # It was killed before the line above.
+            os._exit(1)
+
+    return die_with_parent
 
 
 class Child:
-    """One `ladle` command in a process of its own."""
+    """One `ladle` command in a process and session of its own: a terminal's Ctrl-C is not its."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path | None) -> None:
         self.name = name
@@ -38,7 +47,8 @@ class Child:
     ) -> "Child":
         """Run `ladle ARGUMENTS`; what it says goes to `log`, or where ours does without one.
 
-        `capture` keeps standard output for the caller.
+        `capture` keeps standard output for the caller. Call it from the main thread: the kernel
+        watches the thread that forks.
         """
         with log.open("ab") if log else nullcontext() as errors:
             process = await asyncio.create_subprocess_exec(
@@ -50,7 +60,8 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE if capture else errors,
                 stderr=errors,
-                preexec_fn=_with_parent,
+                start_new_session=True,
+                preexec_fn=_with(os.getpid()),
             )
         return cls(arguments[0], process, log)
 
@@ -58,15 +69,20 @@ class Child:
     def running(self) -> bool:
         return self.process.returncode is None
 
-    async def end(self) -> int:
+    async def end(self, grace_s: float = 20) -> int:
         """SIGTERM, a while to finish, then SIGKILL; the exit code."""
         if self.running:
             self.process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(self.process.wait(), TERM_GRACE_S)
+                await asyncio.wait_for(self.process.wait(), grace_s)
             except TimeoutError:
-                self.process.kill()
+                self.kill()
         return await self.process.wait()
+
+    def kill(self) -> None:
+        """At once, without a last word."""
+        if self.running:
+            self.process.kill()
 
     def last_lines(self, count: int = 8) -> str:
         """The end of its log, for the message that says it died."""

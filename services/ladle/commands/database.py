@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ladle.commands.output import SERVICE_MODULES, UNREACHABLE, fail, needs, out, print_json
+from ladle.commands.guard import command
+from ladle.commands.output import UNREACHABLE, fail, print_json, show
 
 app = typer.Typer(no_args_is_help=True, help="The database of journal and view.")
 
@@ -16,7 +17,7 @@ def _group() -> None:
 
 
 @app.command()
-@needs("service", *SERVICE_MODULES)
+@command
 def upgrade(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -24,21 +25,21 @@ def upgrade(
 
     Example: ladle db upgrade   (LADLE_DATABASE_URL says which database)
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
     from ladle.journal import schema
-    from ladle.journal.store import StoreError
+    from ladle.journal.store import SchemaTooNew, StoreError
     from ladle.placement.settings import PlacementSettings
 
     url = PlacementSettings().database
     try:
         before = asyncio.run(schema.current(url))
         after = asyncio.run(schema.upgrade(url))
-    except (StoreError, SQLAlchemyError, OSError) as error:
-        fail(UNREACHABLE, str(error), "check LADLE_DATABASE_URL")
+    except SchemaTooNew as error:
+        fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
+    except (StoreError, OSError) as error:
+        fail(UNREACHABLE, str(error), "check LADLE_DATABASE_URL: `ladle doctor`")
     if json_:
         print_json({"before": before, "after": after})
     elif before == after:
-        out.print(f"already at version {after}")
+        show(f"already at version {after}")
     else:
-        out.print(f"upgraded from {'nothing' if before is None else before} to version {after}")
+        show(f"upgraded from {'nothing' if before is None else before} to version {after}")

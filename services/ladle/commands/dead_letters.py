@@ -7,8 +7,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from ladle.commands.output import NO, SERVICE_MODULES, UNREACHABLE, fail, needs, out, print_json
+from ladle.commands.asking import BROKER_ADVICE
+from ladle.commands.guard import command
+from ladle.commands.output import NO, UNREACHABLE, fail, plain, print_json, show
 
 app = typer.Typer(
     no_args_is_help=True, help="What was refused, why, and how to give it another try."
@@ -21,7 +24,7 @@ BODY_SHOWN = 4_000
 
 
 @app.command("list")
-@needs("service", *SERVICE_MODULES)
+@command
 def list_(
     reason: Reason = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 100,
@@ -39,20 +42,22 @@ def list_(
         print_json([_as_json(letter) for letter in found])
         return
     if not found:
-        out.print("no dead letters")
+        show(f"no dead letters{f' with the reason {reason}' if reason else ''}")
         return
-    table = Table(box=None, padding=(0, 1), header_style="bright_black")
-    for name in ("id", "reason", "from", "detail"):
-        table.add_column(name, no_wrap=name != "detail")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black")
+    for name in ("id", "reason", "key"):
+        table.add_column(name, no_wrap=name != "key", overflow="fold")
+    table.add_column("detail")
     for letter in found:
-        where = f"{letter.exchange}/{letter.routing_key}"
-        table.add_row(letter.id, letter.reason, where, letter.detail)
-    out.print(table)
+        table.add_row(letter.id, letter.reason, letter.routing_key, plain(letter.detail))
+    show(table)
+    if len(found) == limit:
+        show(f"[dim]the oldest {limit}; more with --limit[/]")
 
 
-@app.command()
-@needs("service", *SERVICE_MODULES)
-def show(
+@app.command("show")
+@command
+def show_(
     letter: Annotated[str, typer.Argument(metavar="ID", help="As `list` prints it.")],
     json_: Json = False,
 ) -> None:
@@ -65,17 +70,21 @@ def show(
     url, topology = _where()
     found = _reached(dead_letters.letter(url, topology, letter))
     if found is None:
-        fail(NO, f"no dead letter has the id {letter}", "ladle dead-letters list")
+        fail(NO, f"no dead letter has the id {letter}", "list them: `ladle dead-letters list`")
     if json_:
         print_json(_as_json(found))
         return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bright_black", no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in _as_json(found).items():
-        out.print(f"[bright_black]{name:<14}[/] ", end="")
-        out.print(str(value)[:BODY_SHOWN], markup=False, soft_wrap=True)
+        if value not in (None, {}):
+            table.add_row(name.replace("_", " "), Text(_shown(value)))
+    show(table)
 
 
 @app.command()
-@needs("service", *SERVICE_MODULES)
+@command
 def requeue(
     letters: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` prints them.")
@@ -95,13 +104,16 @@ def requeue(
     url, topology = _where()
     ids = set(letters) if letters else None
     result = _reached(dead_letters.requeue(url, topology, ids, reason=reason))
+    unknown = max(0, len(ids or ()) - result.done - len(result.refused))
     if json_:
-        print_json(asdict(result))
+        print_json(asdict(result) | {"unknown": unknown})
     else:
-        out.print(f"{result.done} published again")
+        show(f"{result.done} published again")
         for letter, why in result.refused.items():
-            out.print(f"[red]{letter}[/] was not: {why}")
-    if result.refused or (ids and result.done < len(ids)):
+            show(f"[red]{letter}[/] was not: {plain(why)}")
+        if unknown:
+            show(f"[red]{unknown}[/] of the ids named no dead letter")
+    if result.refused or unknown:
         raise typer.Exit(NO)
 
 
@@ -114,15 +126,27 @@ def _where() -> tuple[str, Any]:
 
 
 def _reached(work: Awaitable[T]) -> T:
-    from ladle_contracts.link import LinkError
+    from ladle_contracts.link import LinkError, Refused
 
     async def run() -> T:
         return await work
 
     try:
         return asyncio.run(run())
+    except Refused as error:
+        fail(UNREACHABLE, str(error), "declare it: `ladle broker declare`")
     except LinkError as error:
-        fail(UNREACHABLE, str(error), "check LADLE_AMQP_URL and `ladle doctor`")
+        fail(UNREACHABLE, str(error), BROKER_ADVICE)
+
+
+def _shown(value: object) -> str:
+    """As much as fits a few screens; --json has the rest."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={part}" for name, part in value.items())
+    text = str(value)
+    if len(text) <= BODY_SHOWN:
+        return text
+    return f"{text[:BODY_SHOWN]}... ({len(text):,} characters; all of it with --json)"
 
 
 def _as_json(letter: Any) -> dict[str, Any]:

@@ -5,13 +5,25 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from ladle.commands.output import NO, SERVICE_MODULES, needs, out, print_json
+from ladle.commands.brokers import docker_works
+from ladle.commands.guard import command
+from ladle.commands.output import NO, plain, print_json, show
+from ladle.commands.up_screen import without_password
+from ladle_contracts.client import PlacementClient
+from ladle_contracts.errors import PlacementError
+from ladle_contracts.link import LinkError
+from ladle_contracts.topology import Topology
 
-MARKS = {"ok": "[green]ok[/]  ", "note": "[yellow]note[/]", "bad": "[red]bad[/] "}
+if TYPE_CHECKING:
+    from ladle.placement.settings import PlacementSettings
+
+MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[bold red]bad[/]"}
+TIMEOUT_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +36,46 @@ class Finding:
     advice: str = ""
 
 
-@needs("service", *SERVICE_MODULES)
+@command
 def doctor(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at this machine, the broker and the database; exit 1 where something is wrong.
+    """Look at this machine, the broker, the database and the service; exit 1 where one is ill.
 
     Example: ladle doctor
     """
     findings = asyncio.run(_look())
+    well = not any(finding.state == "bad" for finding in findings)
     if json_:
-        print_json({"findings": [asdict(f) for f in findings]})
+        print_json({"well": well, "findings": [asdict(finding) for finding in findings]})
     else:
-        for finding in findings:
-            out.print(f"{MARKS[finding.state]} [bold]{finding.what:<10}[/] {finding.found}")
-            if finding.advice:
-                out.print(f"     {'':<10} [dim]{finding.advice}[/]")
-    if any(finding.state == "bad" for finding in findings):
+        show(_table(findings))
+    if not well:
         raise typer.Exit(NO)
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        table.add_row(MARKS[finding.state], finding.what, plain(finding.found))
+        if finding.advice:
+            table.add_row("", "", f"[dim]try:[/] {plain(finding.advice)}")
+    return table
 
 
 async def _look() -> list[Finding]:
     from ladle.placement.settings import PlacementSettings
 
     settings = PlacementSettings()
-    findings = [_python(), *_programs()]
-    findings += await _broker(settings.url, settings.cell, settings.requests_quorum)
+    findings = [_python(), _rabbitmq_package(), await asyncio.to_thread(_docker)]
+    broker = await _broker(settings)
+    findings += broker
     findings += await _database(settings.database)
+    if broker[0].state == "ok":
+        findings.append(await _service(settings))
     return findings
 
 
@@ -58,73 +83,89 @@ def _python() -> Finding:
     return Finding("python", "ok", ".".join(map(str, sys.version_info[:3])))
 
 
-def _programs() -> list[Finding]:
-    from ladle.commands.brokers import docker_works
-
+def _rabbitmq_package() -> Finding:
     server = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-    found = [
-        Finding("rabbitmq", "ok", f"{server} (for `ladle up`)")
-        if server.exists()
-        else Finding(
-            "rabbitmq",
-            "note",
-            "no package on this machine",
-            "`ladle up` needs it, or Docker, or LADLE_AMQP_URL: apt-get install rabbitmq-server",
-        )
-    ]
+    if server.exists():
+        return Finding("rabbitmq", "ok", f"{server}, for `ladle up`")
+    return Finding(
+        "rabbitmq",
+        "note",
+        "no package on this machine",
+        "`ladle up` needs it, or Docker, or LADLE_AMQP_URL: apt-get install rabbitmq-server",
+    )
+
+
+def _docker() -> Finding:
     if docker_works():
-        found.append(Finding("docker", "ok", "engine and compose answer"))
-    else:
-        client = "client without engine or compose" if shutil.which("docker") else "not there"
-        found.append(Finding("docker", "note", client))
-    return found
+        return Finding("docker", "ok", "engine and compose answer")
+    there = shutil.which("docker") is not None
+    return Finding("docker", "note", "client without engine or compose" if there else "not there")
 
 
-async def _broker(url: str, cell: str, quorum: bool) -> list[Finding]:
+async def _broker(settings: "PlacementSettings") -> list[Finding]:
     from ladle.broker.declare import missing
-    from ladle.commands.up import without_password
-    from ladle_contracts.link import LinkError
-    from ladle_contracts.topology import Topology
 
-    shown = without_password(url)
+    shown = without_password(settings.url)
+    topology = Topology(settings.cell, quorum_requests=settings.requests_quorum)
     try:
-        absent = await missing(url, Topology(cell, quorum_requests=quorum), timeout_s=5)
+        absent = await missing(settings.url, topology, timeout_s=TIMEOUT_MS / 1000)
     except LinkError as error:
-        return [Finding("broker", "bad", f"{shown}: {error}", "check LADLE_AMQP_URL")]
+        advice = "check LADLE_AMQP_URL, and that the broker runs"
+        return [Finding("broker", "bad", f"{shown}: {error}", advice)]
     found = [Finding("broker", "ok", shown)]
     if absent:
         names = ", ".join(absent[:4]) + (", ..." if len(absent) > 4 else "")
-        found.append(
-            Finding("topology", "bad", f"cell {cell} lacks {names}", "run `ladle broker declare`")
-        )
+        advice = "ladle broker declare; a placement service does so as well"
+        found.append(Finding("topology", "bad", f"cell {settings.cell} lacks {names}", advice))
     else:
-        found.append(Finding("topology", "ok", f"cell {cell} is declared"))
+        found.append(Finding("topology", "ok", f"cell {settings.cell} is declared"))
     return found
 
 
 async def _database(url: str) -> list[Finding]:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from ladle.commands.up import without_password
     from ladle.journal import schema
     from ladle.journal.open import open_store
     from ladle.journal.store import StoreError
 
     shown = without_password(url)
+    upgrade = "ladle db upgrade; a placement service does so as well"
     try:
         version = await schema.current(url)
         if version is None:
-            return [Finding("database", "bad", f"{shown}: no tables yet", "run `ladle db upgrade`")]
+            return [Finding("database", "bad", f"{shown}: no tables yet", upgrade)]
+        if version < schema.VERSION:
+            older = f"{shown}: schema {version}, this program's is {schema.VERSION}"
+            return [Finding("database", "bad", older, upgrade)]
         store = open_store(url)
         await store.open()
         try:
             head, lease = await store.head(), await store.lease()
         finally:
             await store.close()
-    except (StoreError, SQLAlchemyError, OSError) as error:
+    except (StoreError, OSError) as error:
         return [Finding("database", "bad", f"{shown}: {error}", "check LADLE_DATABASE_URL")]
-    writer = lease.holder if lease and lease.holder else "nobody"
-    return [
-        Finding("database", "ok", f"{shown}, schema {version}, journal at {head.offset}"),
-        Finding("writer", "ok" if writer != "nobody" else "note", f"{writer} holds the lease"),
-    ]
+    database = Finding("database", "ok", f"{shown}, schema {version}, journal at {head.offset}")
+    if lease and lease.holder:
+        return [database, Finding("writer", "ok", f"{lease.holder} holds the lease")]
+    return [database, Finding("writer", "note", "nobody holds the lease", "ladle placement")]
+
+
+async def _service(settings: "PlacementSettings") -> Finding:
+    """Whether anybody answers on this broker and cell, as any client would ask."""
+    try:
+        async with PlacementClient.connect(
+            settings.url,
+            ssl_context=settings.ssl_context(),
+            cell=settings.cell,
+            timeout_ms=TIMEOUT_MS,
+        ) as client:
+            view = await client.view()
+    except (PlacementError, LinkError, OSError) as error:
+        advice = "start one: ladle placement; or look at its logs and /readyz"
+        return Finding("service", "bad", str(error), advice)
+    return Finding(
+        "service",
+        "ok",
+        f"answers: term {view.term}, offset {view.offset}, {view.totals.servers} servers, "
+        f"{view.totals.rooms} rooms",
+    )

@@ -2,24 +2,27 @@
 
 import asyncio
 import signal
-import sys
-import time
-from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 
-from ladle.commands.output import NO, UNREACHABLE, USAGE, err, fail, out, print_json
+from ladle.commands.asking import asked
+from ladle.commands.fleet_screen import ProgressLine, print_report
+from ladle.commands.guard import command
+from ladle.commands.output import NO, USAGE, fail, print_json
+from ladle_contracts.amqp import AioPikaLink
+from ladle_contracts.settings import ClientSettings
 
 if TYPE_CHECKING:
     from ladle.fleet.options import FleetOptions
     from ladle.fleet.report import Report
-    from ladle.fleet.run import Progress
 
-LINE_EVERY_S = 10.0
-"""Progress where standard error is no terminal: a line now and then, not a flicker."""
+LEAVES = ("deregister", "close-rooms", "vanish")
 
 
+@command
 def fleet(
     servers: Annotated[int, typer.Option(min=1, max=2000, help="Media servers.")] = 3,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Workers of each.")] = 4,
@@ -37,10 +40,17 @@ def fleet(
         list[str] | None, typer.Option(help="Servers are spread over these; repeatable.")
     ] = None,
     burst_rooms: Annotated[int, typer.Option(min=1, help="Rooms of a burst.")] = 200,
+    burst_peers: Annotated[int, typer.Option(min=1, help="Peers of each burst room.")] = 2,
+    burst_window_ms: Annotated[
+        int, typer.Option(min=0, help="A burst's asks come within this time; 0: all at once.")
+    ] = 0,
     callers: Annotated[int, typer.Option(min=1, help="Who ask for each burst room at once.")] = 1,
     status_interval_ms: Annotated[
         int, typer.Option(min=100, help="Between two statuses of a server.")
     ] = 5_000,
+    complete_every: Annotated[
+        int, typer.Option(min=0, help="Each so-manieth status lists all rooms; 0: on request.")
+    ] = 12,
     crash_every: Annotated[
         float, typer.Option(min=0, help="Mean seconds between crashes; 0: none.")
     ] = 0.0,
@@ -50,6 +60,15 @@ def fleet(
     deploy_every: Annotated[
         float, typer.Option(min=0, help="Mean seconds between rolling restarts; 0: none.")
     ] = 0.0,
+    partition_every: Annotated[
+        float, typer.Option(min=0, help="Mean seconds between servers cut off; 0: none.")
+    ] = 0.0,
+    patience_ms: Annotated[
+        int, typer.Option(min=0, help="How long a caller asks on who is refused or not answered.")
+    ] = 15_000,
+    settle_timeout: Annotated[
+        float, typer.Option(min=0, help="At the end: seconds for view and fleet to agree.")
+    ] = 30.0,
     leave: Annotated[
         str, typer.Option(help="At the end: deregister, close-rooms or vanish.")
     ] = "deregister",
@@ -72,8 +91,8 @@ def fleet(
 
     if workload not in WORKLOADS:
         fail(USAGE, f"--workload: {workload!r} is none of {', '.join(WORKLOADS)}")
-    if leave not in ("deregister", "close-rooms", "vanish"):
-        fail(USAGE, f"--leave: {leave!r} is none of deregister, close-rooms, vanish")
+    if leave not in LEAVES:
+        fail(USAGE, f"--leave: {leave!r} is none of {', '.join(LEAVES)}")
     options = FleetOptions(
         servers=servers,
         workers=workers,
@@ -84,13 +103,19 @@ def fleet(
         seed=seed,
         regions=tuple(region or ()),
         burst_rooms=burst_rooms,
+        burst_peers=burst_peers,
+        burst_window_ms=burst_window_ms,
         callers=callers,
         status_interval_ms=status_interval_ms,
+        complete_every=complete_every,
         faults=Faults(
             crash_every_s=crash_every,
             worker_death_every_s=worker_death_every,
             deploy_every_s=deploy_every,
+            partition_every_s=partition_every,
         ),
+        patience_ms=patience_ms,
+        settle_timeout_s=settle_timeout,
         leave=leave,
         connection_per_server=connection_per_server,
     )
@@ -104,89 +129,47 @@ def fleet(
 
 
 def _run(options: "FleetOptions", metrics_url: str | None) -> "Report":
-    from pydantic import ValidationError
-
-    from ladle.commands.asking import ADVICE
-    from ladle.commands.output import settings_errors
-    from ladle_contracts.errors import PlacementError
-    from ladle_contracts.link import LinkError
-
-    try:
-        return asyncio.run(_fleet(options, metrics_url))
-    except ValidationError as error:
-        fail(USAGE, settings_errors(error), "docs/configuration.md lists every variable")
-    except (PlacementError, LinkError, OSError) as error:
-        fail(UNREACHABLE, str(error), ADVICE)
-    except ValueError as error:
-        fail(USAGE, str(error))
+    with asked():
+        try:
+            return asyncio.run(_fleet(options, metrics_url))
+        except ValidationError:
+            raise
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+        except ValueError as error:
+            fail(USAGE, str(error))
 
 
 async def _fleet(options: "FleetOptions", metrics_url: str | None) -> "Report":
-    from dataclasses import replace
-
     from ladle.fleet.run import run
     from ladle.fleet.service_counts import counts_from_metrics, nothing_counted
-    from ladle_contracts.amqp import AioPikaLink
-    from ladle_contracts.settings import ClientSettings
 
     settings = ClientSettings()
-    stop = asyncio.Event()
+    stop = _stop_on_signals()
+    line = ProgressLine()
+    try:
+        return await run(
+            replace(options, cell=settings.cell, request_timeout_ms=settings.request_timeout_ms),
+            lambda name: AioPikaLink(settings.url, name=name, ssl_context=settings.ssl_context()),
+            count_events=counts_from_metrics(metrics_url) if metrics_url else nothing_counted,
+            on_progress=line.tell,
+            stop=stop,
+        )
+    finally:
+        line.end()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by the first signal, for an end with its comparison; the second ends it at once."""
+    stop, running = asyncio.Event(), asyncio.current_task()
+    assert running is not None
+
+    def on_signal() -> None:
+        if stop.is_set():
+            running.cancel()
+        stop.set()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return await run(
-        replace(options, cell=settings.cell, request_timeout_ms=settings.request_timeout_ms),
-        lambda name: AioPikaLink(settings.url, name=name, ssl_context=settings.ssl_context()),
-        count_events=counts_from_metrics(metrics_url) if metrics_url else nothing_counted,
-        on_progress=_progress(),
-        stop=stop,
-    )
-
-
-def _progress() -> "Callable[[Progress], None]":
-    last = 0.0
-    terminal = sys.stderr.isatty()
-
-    def tell(progress: "Progress") -> None:
-        nonlocal last
-        line = (
-            f"{progress.phase:<9} {progress.elapsed_s:6.0f} s  "
-            f"{progress.servers_running}/{progress.servers} servers  {progress.rooms} rooms  "
-            f"{progress.peers} peers  {progress.consumers} consumers  "
-            f"asked {progress.asked}: {progress.placed} placed, {progress.existing} existing, "
-            f"{progress.moved} moved, {progress.refused} refused, {progress.errors} errors"
-        )
-        if progress.differences is not None:
-            line += f"  {progress.differences} differences"
-        if terminal:
-            err.print(f"\r{line}\x1b[K", end="", soft_wrap=True)
-        elif time.monotonic() - last >= LINE_EVERY_S:
-            last = time.monotonic()
-            err.print(line, soft_wrap=True)
-
-    return tell
-
-
-def print_report(report: "Report") -> None:
-    """The end of a run for a person."""
-    asked = report.allocations
-    if sys.stderr.isatty():
-        err.print()
-    out.print(
-        f"asked {asked.attempted}: {asked.placed} placed, {asked.existing} existing, "
-        f"{asked.moved} moved, {asked.refused} refused, {asked.errors} errors; "
-        f"p50 {report.latency_p50_ms} ms, p99 {report.latency_p99_ms} ms"
-    )
-    out.print(
-        f"events {report.events_published} published; the service applied "
-        f"{report.service.applied}, recognised {report.service.duplicate} duplicates, "
-        f"refused {report.service.dead}"
-    )
-    if report.view_matches_fleet:
-        out.print(
-            f"[green]the view matches the fleet[/] at journal offset {report.comparison.offset}"
-        )
-        return
-    out.print("[bold red]the view differs from the fleet[/]")
-    for sentence in report.sentences():
-        out.print(f"  {sentence}", markup=False)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    return stop

@@ -1,14 +1,14 @@
 """The writing operations from a shell: allocate, extend, move, release, drain, undrain."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from ladle.commands.asking import asked, client_for
-from ladle.commands.output import USAGE, fail, out, print_json
+from ladle.commands.asking import ask
+from ladle.commands.guard import command
+from ladle.commands.home import print_home
+from ladle.commands.output import USAGE, fail, print_json, show
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.replies import DrainReply, PlacedReply, ReleaseReply, Reply
 
@@ -17,7 +17,7 @@ RoomArgument = Annotated[str, typer.Argument(metavar="ROOM", help="Room id.")]
 ServerArgument = Annotated[str, typer.Argument(metavar="SERVER", help="Server id.")]
 PeersOption = Annotated[int, typer.Option("--peers", "-p", min=1, help="Participants.")]
 PublishersOption = Annotated[
-    int | None, typer.Option(min=0, help="How many of them send; all unless given.")
+    int | None, typer.Option(min=0, help="How many of them send; unless given, all.")
 ]
 RegionsOption = Annotated[
     list[str], typer.Option("--region", help="Preferred region; may be given several times.")
@@ -27,6 +27,7 @@ AvoidOption = Annotated[list[str], typer.Option("--avoid", help="Server not to p
 NOTHING: list[str] = []
 
 
+@command
 def allocate(
     room: Annotated[
         str | None, typer.Argument(metavar="[ROOM]", help="Room id; a new one unless given.")
@@ -46,13 +47,17 @@ def allocate(
     ttl_ms: Annotated[
         int | None, typer.Option(help="How long the home is held, ms; 30000 unless given.")
     ] = None,
+    metadata: Annotated[
+        list[str],
+        typer.Option(help="NAME=VALUE kept with the room, never used to place it; repeatable."),
+    ] = NOTHING,
     json_: Json = False,
 ) -> None:
     """Ask for a room's home: the one it has, or a new one.
 
     Example: ladle allocate standup --peers 10 --region eu-west
     """
-    labels = pairs("--label", label)
+    labels, kept = pairs("--label", label), pairs("--metadata", metadata)
     _print(
         lambda client: client.allocate(
             room_id=room,
@@ -65,11 +70,13 @@ def allocate(
             server_id=server,
             avoid=avoid,
             ttl_ms=ttl_ms,
+            metadata=kept,
         ),
         json_,
     )
 
 
+@command
 def extend(
     room: RoomArgument,
     peers: PeersOption,
@@ -89,6 +96,7 @@ def extend(
     )
 
 
+@command
 def move(
     room: RoomArgument,
     reason: Annotated[str, typer.Option(help="Why; stands in the journal.")],
@@ -110,6 +118,7 @@ def move(
     )
 
 
+@command
 def release(
     room: RoomArgument,
     allocation: Annotated[str, typer.Option(help="The allocation_id that allocate answered.")],
@@ -122,18 +131,26 @@ def release(
     _print(lambda client: client.release(room_id=room, allocation_id=allocation), json_)
 
 
+@command
 def drain(
     server: ServerArgument,
     reason: Annotated[str | None, typer.Option(help="Why; stands in the journal.")] = None,
+    drain_by_ms: Annotated[
+        int | None,
+        typer.Option(min=0, help="Told to the server: be empty by then, ms since 1970 UTC."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Place nothing new on a server; outlives its restarts until `ladle undrain`.
 
     Example: ladle drain sfu-eu-1 --reason "kernel update"
     """
-    _print(lambda client: client.drain(server_id=server, reason=reason), json_)
+    _print(
+        lambda client: client.drain(server_id=server, reason=reason, drain_by_ms=drain_by_ms), json_
+    )
 
 
+@command
 def undrain(
     server: ServerArgument,
     reason: Annotated[str | None, typer.Option(help="Why; stands in the journal.")] = None,
@@ -157,44 +174,15 @@ def pairs(option: str, given: list[str]) -> dict[str, str]:
     return parsed
 
 
-def _print(ask: Callable[[PlacementClient], Awaitable[Reply]], json_: bool) -> None:
-    async def run() -> Reply:
-        async with client_for() as client:
-            return await ask(client)
-
-    with asked():
-        reply = asyncio.run(run())
+def _print(question: Callable[[PlacementClient], Awaitable[Reply]], json_: bool) -> None:
+    reply = ask(question)
     if json_:
         print_json(reply.model_dump(mode="json", exclude_none=True))
     elif isinstance(reply, PlacedReply):
         print_home(reply)
     elif isinstance(reply, ReleaseReply):
-        out.print(f"room [bold]{reply.room_id}[/] is {reply.room_state} now")
+        closing = " until its server has closed it" if reply.room_state == "active" else ""
+        show(f"room [bold]{reply.room_id}[/] is {reply.room_state}{closing}")
     elif isinstance(reply, DrainReply):
-        out.print(
-            f"server [bold]{reply.server_id}[/] is {reply.administration}, "
-            f"{reply.rooms} rooms are there"
-        )
-
-
-def print_home(reply: PlacedReply) -> None:
-    """A home for a person: where, for how long, for how many."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bright_black")
-    table.add_column()
-    worker = f", worker {reply.server.worker_id}" if reply.server.worker_id else ""
-    fallback = "  (no listed region had room)" if reply.region_fallback else ""
-    table.add_row("room", f"[bold]{reply.room_id}[/]  {reply.outcome}, {reply.room_state}")
-    table.add_row("server", f"[bold]{reply.server.server_id}[/]{worker}{fallback}")
-    table.add_row("address", reply.server.ws_url or f"{reply.server.host}:{reply.server.port}")
-    if not reply.fits:
-        table.add_row("fits", "[yellow]no: its worker cannot carry that many[/]")
-    table.add_row("reserved", f"{reply.reserved_peers} peers, {reply.reserved_consumers} consumers")
-    if reply.held_until:
-        table.add_row("held until", reply.held_until)
-    table.add_row(
-        "allocation",
-        f"{reply.allocation_id}  generation {reply.generation}, "
-        f"journal offset {reply.journal_offset}",
-    )
-    out.print(table)
+        rooms = "1 room is" if reply.rooms == 1 else f"{reply.rooms} rooms are"
+        show(f"server [bold]{reply.server_id}[/] is {reply.administration}; {rooms} on it")

@@ -1,21 +1,54 @@
 """How commands speak: data on standard output, everything else on standard error."""
 
 import json
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, NoReturn, ParamSpec, TypeVar
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, NoReturn
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from rich.console import Console, RenderableType
 
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
+INTERRUPTED = 130
+"""As a shell reports a program that Ctrl-C ended."""
+
+PIPE_WIDTH = 200
+"""Where nobody reads along, no cell is cut off: what `grep` and `awk` see is whole."""
+
+_CODES = {NO: "no", USAGE: "usage", UNREACHABLE: "unreachable"}
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+_as_json: ContextVar[bool] = ContextVar("as_json", default=False)
+
+
+@contextmanager
+def speaking_json(wanted: bool) -> Iterator[None]:
+    """Inside, a failure is also printed as a JSON object, where `wanted`."""
+    before = _as_json.set(wanted)
+    try:
+        yield
+    finally:
+        _as_json.reset(before)
+
+
+def show(what: RenderableType, *, markup: bool = True) -> None:
+    """Data for a person: fits the terminal; in a pipe lines are as long as they are."""
+    if out.is_terminal or "COLUMNS" in os.environ:
+        out.print(what, markup=markup)
+    elif isinstance(what, str):
+        out.print(what, markup=markup, soft_wrap=True)
+    else:
+        out.print(what, width=PIPE_WIDTH)
+
+
+def say(text: str) -> None:
+    """Progress of long work, on standard error; whose terminal may be gone by now."""
+    with suppress(OSError):
+        err.print(f"[dim]{plain(text)}[/]", soft_wrap=not err.is_terminal)
 
 
 def print_json(data: Any) -> None:
@@ -23,56 +56,27 @@ def print_json(data: Any) -> None:
     typer.echo(json.dumps(data, separators=(",", ":"), ensure_ascii=False))
 
 
-def fail(code: int, message: str, advice: str = "") -> NoReturn:
-    """Say what is wrong and what to do, and leave with `code`."""
-    err.print(f"[bold red]ladle:[/] {_plain(message)}")
+def fail(
+    code: int, message: str, advice: str = "", *, error: Mapping[str, Any] | None = None
+) -> NoReturn:
+    """Say what is wrong and what to do, and leave with `code`.
+
+    With --json the same stands on standard output as an object like a refusal on the wire:
+    {"status": "error", "error": {"code", "retryable", "message", ...}}. `error`: the refusal.
+    """
+    soft = not err.is_terminal
+    err.print(f"[bold red]ladle:[/] {plain(message)}", soft_wrap=soft)
     if advice:
-        err.print(f"[dim]try:[/] {_plain(advice)}")
+        err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=soft)
+    if _as_json.get():
+        fields: dict[str, Any] = {"code": _CODES[code], "retryable": False, "message": message}
+        fields |= error or {}
+        if advice:
+            fields["advice"] = advice
+        print_json({"status": "error", "error": fields})
     raise typer.Exit(code)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Text that Rich prints as it stands, brackets included."""
     return text.replace("[", r"\[")
-
-
-def settings_errors(error: ValidationError) -> str:
-    """What is wrong with the environment, variable by variable."""
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False):
-        name = "LADLE_" + "_".join(str(part) for part in problem["loc"]).upper()
-        lines.append(f"{name}: {problem['msg']}")
-    return "; ".join(lines)
-
-
-def needs(extra: str, *modules: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A command whose libraries stand in an extra: says which one, exit 2."""
-
-    def decorate(command: Callable[P, R]) -> Callable[P, R]:
-        @wraps(command)
-        def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                return command(*args, **kwargs)
-            except ModuleNotFoundError as error:
-                if (error.name or "").partition(".")[0] not in modules:
-                    raise
-                fail(USAGE, f"{error.name} is not installed", f"pip install 'ladle[{extra}]'")
-            except ValidationError as error:
-                fail(USAGE, settings_errors(error), "docs/configuration.md lists every variable")
-
-        return run
-
-    return decorate
-
-
-SERVICE_MODULES = (
-    "faststream",
-    "sqlmodel",
-    "sqlalchemy",
-    "aiosqlite",
-    "alembic",
-    "orjson",
-    "sortedcontainers",
-    "prometheus_client",
-    "uvicorn",
-    "uvloop",
-)

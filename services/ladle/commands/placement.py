@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ladle.commands.output import SERVICE_MODULES, UNREACHABLE, USAGE, fail, needs
+from ladle.commands.guard import command
+from ladle.commands.output import UNREACHABLE, USAGE, fail
 
 
-@needs("service", *SERVICE_MODULES)
+@command
 def placement(
     plain_logs: Annotated[
         bool, typer.Option("--plain-logs", help="Lines for a person instead of JSON.")

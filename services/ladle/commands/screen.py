@@ -9,11 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ladle.commands.bars import bar, load_style, permille_of
+from ladle.commands.decision_lines import decision_lines
 from ladle_contracts.replies import ServerView
 from ladle_contracts.requests import DecisionRecord, ViewReply
 
-WORKER_WIDTH = 8
-DECISIONS_MIN = 5
+BAR_MIN, BAR_MAX = 4, 12
+ID_MAX = 24
+DECISIONS_MIN = 4
+LINES_BESIDE = 6
+"""Two of the header, two rules, the servers' heading, and the last one that keys stand in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +29,40 @@ class Screen:
     sort: str = "load"
     first: int = 0
     trouble: str = ""
+    keys: str = ""
 
 
 def frame(view: ViewReply, decisions: Sequence[DecisionRecord], screen: Screen) -> RenderableType:
     """The whole screen: totals, servers by workers, decisions as they fell, newest first."""
     servers = sorted(view.servers, key=_order(screen.sort))
-    # Header and rules take seven lines; decisions get a third, at least a few.
-    decision_lines = max(DECISIONS_MIN, (screen.height - 7) // 3)
-    rows = max(3, screen.height - 7 - decision_lines)
-    first = min(screen.first, max(0, len(servers) - rows))
-    shown = servers[first : first + rows]
-    decision_lines = max(decision_lines, screen.height - 7 - max(1, len(shown)))
-    hidden = len(servers) - len(shown)
-    title = f"servers by {screen.sort}" + (f", {hidden} more" if hidden else "")
+    first = first_shown(len(servers), screen)
+    shown = servers[first : first + rows_for_servers(screen)]
+    lines = screen.height - LINES_BESIDE - max(1, len(shown)) - bool(screen.trouble)
     return Group(
-        _header(view, screen),
-        Rule(title, align="left", style="bright_black"),
+        *_header(view, screen),
+        Rule(_title(first, len(shown), len(servers), screen), align="left", style="bright_black"),
         _servers(shown, screen.width),
         Rule("decisions", align="left", style="bright_black"),
-        _decisions(decisions, decision_lines),
+        decision_lines(decisions, max(1, lines), screen.width),
+        Text(screen.keys[: screen.width - 1], style="bright_black", end=""),
     )
+
+
+def rows_for_servers(screen: Screen) -> int:
+    """Decisions keep a third of the screen, at least a few lines."""
+    lines = screen.height - LINES_BESIDE - bool(screen.trouble)
+    return max(2, lines - max(DECISIONS_MIN, lines // 3))
+
+
+def first_shown(servers: int, screen: Screen) -> int:
+    """Where scrolling stops: the last page is full."""
+    return max(0, min(screen.first, servers - rows_for_servers(screen)))
+
+
+def _title(first: int, shown: int, servers: int, screen: Screen) -> str:
+    if shown == servers:
+        return f"servers by {screen.sort}"
+    return f"servers by {screen.sort}, {first + 1} to {first + shown} of {servers}"
 
 
 def _order(sort: str) -> Callable[[ServerView], tuple[int, str]]:
@@ -63,56 +81,70 @@ def _load(server: ServerView) -> tuple[int, int]:
     return sum(w.used for w in server.workers), sum(w.capacity for w in server.workers)
 
 
-def _header(view: ViewReply, screen: Screen) -> RenderableType:
+def _header(view: ViewReply, screen: Screen) -> list[RenderableType]:
     totals = view.totals
-    up = sum(s.liveness == "up" for s in view.servers)
-    stale = sum(s.liveness == "stale" for s in view.servers)
-    lost = sum(s.liveness == "lost" for s in view.servers)
-    draining = sum(s.administration != "open" for s in view.servers)
-    line = Text("ladle top", style="bold")
-    line.append(f"   offset {view.journal_offset:,}   term {view.term}   ", style="default")
-    line.append(f"{up} up", style="green")
-    for count, word, style in (
-        (stale, "stale", "yellow"),
-        (lost, "lost", "red"),
-        (draining, "draining", "magenta"),
-    ):
-        if count:
-            line.append(f"  {count} {word}", style=style)
-    line.append(f"   {totals.rooms:,} rooms")
+    line = Text("ladle top", style="bold", no_wrap=True, overflow="ellipsis")
+    for count, word, style in _states(view.servers):
+        line.append(f"   {count} {word}", style=style)
+    line.append(f"   {totals.rooms:,} rooms", style="default")
+    line.append(f"   offset {view.journal_offset:,}   term {view.term}", style="bright_black")
     permille = permille_of(totals.used, totals.capacity)
-    load = Text("load ")
-    load.append_text(bar(permille, max(10, min(40, screen.width - 60))))
-    load.append(f" {permille / 10:.1f} %  ", style=load_style(permille))
-    load.append(f"{totals.used:,} of {totals.capacity:,} consumers   ")
-    load.append(f"largest room that fits: {view.largest_room_peers} peers")
-    parts: list[RenderableType] = [line, load]
-    if screen.trouble:
-        parts.append(Text(f"not up to date: {screen.trouble}", style="bold red"))
-    return Group(*parts)
+    numbers = f" {permille / 10:.1f} %"
+    rest = (
+        f"   {totals.used:,} of {totals.capacity:,} consumers"
+        f"   largest room: {view.largest_room_peers} peers"
+    )
+    load = Text("load ", no_wrap=True, overflow="ellipsis")
+    room = screen.width - len("load ") - len(numbers) - len(rest)
+    load.append_text(bar(permille, max(10, min(40, room))))
+    load.append(numbers, style=load_style(permille))
+    load.append(rest)
+    if not screen.trouble:
+        return [line, load]
+    trouble = Text(f"not up to date: {screen.trouble}", no_wrap=True, overflow="ellipsis")
+    trouble.stylize("bold red")
+    return [line, load, trouble]
+
+
+def _states(servers: Sequence[ServerView]) -> list[tuple[int, str, str]]:
+    """(count, word, style) of the states that there are; `up` always."""
+    counts = [
+        (sum(s.liveness == "up" for s in servers), "up", "green"),
+        (sum(s.liveness == "stale" for s in servers), "stale", "yellow"),
+        (sum(s.liveness == "lost" for s in servers), "lost", "red"),
+        (sum(s.administration != "open" for s in servers), "draining", "magenta"),
+    ]
+    return [part for part in counts if part[0] or part[1] == "up"]
 
 
 def _servers(servers: Sequence[ServerView], width: int) -> RenderableType:
     if not servers:
         return Text("no server has registered yet", style="yellow")
-    table = Table(box=None, padding=(0, 1), expand=False, header_style="bright_black")
-    table.add_column("server", no_wrap=True)
-    table.add_column("region", no_wrap=True, style="bright_black")
-    table.add_column("state", no_wrap=True)
-    table.add_column("rooms", justify="right")
-    table.add_column("load", justify="right")
+    # Where no server names its region, the column is room for bars.
+    regions = any(server.region for server in servers)
+    states = [_state(server) for server in servers]
+    names = min(ID_MAX, max(6, *(len(server.server_id) for server in servers)))
+    region = min(12, max(6, *(len(server.region or "-") for server in servers))) if regions else 0
+    state = max(5, *(len(text) for text in states))
+    table = Table(box=None, padding=(0, 2, 0, 0), expand=False, header_style="bright_black")
+    table.add_column("server", no_wrap=True, width=names)
+    if regions:
+        table.add_column("region", no_wrap=True, width=region, style="bright_black")
+    table.add_column("state", no_wrap=True, width=state)
+    table.add_column("rooms", justify="right", no_wrap=True, width=6)
+    table.add_column("load", justify="right", no_wrap=True, width=5)
     table.add_column("workers", no_wrap=True)
-    fits = max(1, (width - 52) // (WORKER_WIDTH + 1))
-    for server in servers:
+    taken = names + 2 + state + 2 + 6 + 2 + 5 + 2 + (region + 2 if regions else 0)
+    for server, state_text in zip(servers, states, strict=True):
         used, capacity = _load(server)
         permille = permille_of(used, capacity)
         table.add_row(
             server.server_id,
-            server.region or "-",
-            _state(server),
-            str(server.rooms),
+            *([server.region or "-"] if regions else []),
+            state_text,
+            f"{server.rooms:,}",
             Text(f"{permille / 10:.0f} %", style=load_style(permille)),
-            _workers(server, fits),
+            _workers(server, width - taken - 1),
         )
     return table
 
@@ -122,21 +154,29 @@ def _state(server: ServerView) -> Text:
         return Text("✗ lost", style="red")
     if server.liveness == "stale":
         return Text(f"? {server.silent_ms // 1000} s", style="yellow")
+    if server.conflicting_with:
+        return Text("! ports", style="yellow")
     if server.administration != "open":
         return Text(f"▒ {server.administration}", style="magenta")
     return Text("● up", style="green")
 
 
-def _workers(server: ServerView, fits: int) -> Text:
+def _workers(server: ServerView, room: int) -> Text:
+    """A bar for each worker, as wide as `room` allows; those that do not fit as a number."""
+    count = max(1, len(server.workers))
+    width = max(BAR_MIN, min(BAR_MAX, room // count - 1))
+    fits = len(server.workers)
+    if fits * (width + 1) > room:
+        fits = max(1, (room - len("+99")) // (width + 1))
     text = Text()
     for worker in server.workers[:fits]:
         if worker.state == "died":
-            text.append("died".center(WORKER_WIDTH, "×"), style="red")
+            text.append("died".center(width, "×"), style="red")
         else:
             text.append_text(
                 bar(
                     max(permille_of(worker.used, worker.capacity), worker.cpu_permille),
-                    WORKER_WIDTH,
+                    width,
                     hatched=server.administration != "open",
                     grey=server.liveness != "up",
                 )
@@ -144,58 +184,4 @@ def _workers(server: ServerView, fits: int) -> Text:
         text.append(" ")
     if len(server.workers) > fits:
         text.append(f"+{len(server.workers) - fits}", style="bright_black")
-    return text
-
-
-def _decisions(decisions: Sequence[DecisionRecord], lines: int) -> RenderableType:
-    if not decisions:
-        return Text("none yet", style="bright_black")
-    table = Table(box=None, padding=(0, 1), show_header=False, expand=False)
-    for _ in range(6):
-        table.add_column(no_wrap=True, overflow="ellipsis")
-    for decision in reversed(decisions[-lines:]):
-        table.add_row(*_decision(decision))
-    return table
-
-
-def _decision(decision: DecisionRecord) -> tuple[Text, ...]:
-    record = decision.decision or {}
-    refused = record.get("winner") is None
-    where = "-"
-    if decision.server_id:
-        where = decision.server_id + (f"/{decision.worker_id}" if decision.worker_id else "")
-    return (
-        Text(decision.recorded_at[11:19], style="bright_black"),
-        Text(decision.room_id or "-"),
-        _size(record),
-        Text(decision.outcome or "-", style="red" if refused else "green"),
-        Text(where, style="bold"),
-        _why(record),
-    )
-
-
-def _size(record: dict[str, object]) -> Text:
-    wish = record.get("wish")
-    peers = wish.get("peers") if isinstance(wish, dict) else None
-    return Text(
-        f"{peers} peers" if peers is not None else "", style="bright_black", justify="right"
-    )
-
-
-def _why(record: dict[str, object]) -> Text:
-    """Winner and runner-up with their load, or what the servers fell to."""
-    winner = record.get("winner")
-    if not isinstance(winner, dict):
-        fell = record.get("fell")
-        reasons = fell if isinstance(fell, dict) else {}
-        said = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
-        return Text(said or "no server", style="bright_black")
-    text = Text(f"at {winner.get('permille', 0) / 10:.1f} %", style="default")
-    runners = record.get("runners_up")
-    if isinstance(runners, list) and runners:
-        second = runners[0]
-        name = second.get("server_id", "")
-        if second.get("worker_id"):
-            name += f"/{second['worker_id']}"
-        text.append(f", before {name} at {second.get('permille', 0) / 10:.1f} %", "bright_black")
     return text

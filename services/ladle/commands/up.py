@@ -3,25 +3,28 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import time
-import urllib.error
-import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ladle.commands.brokers import FoundBroker, NoBroker, find_broker
+from ladle.commands.brokers import Broker, NoBroker, find_broker
 from ladle.commands.children import Child
-from ladle.commands.output import SERVICE_MODULES, UNREACHABLE, err, fail, needs
+from ladle.commands.guard import command, require
+from ladle.commands.output import DONE, NO, UNREACHABLE, USAGE, fail, say
+from ladle.commands.ports import http_status, port_is_free
+from ladle.commands.run_folder import new_run_folder, prune_runs
+from ladle.commands.up_screen import say_where
 
 READY_TIMEOUT_S = 60
-RUNS_KEPT = 5
+COMPARE_GRACE_S = 75
+"""The fleet's end: half a minute to agree with the view, answers under way, and leaving."""
 DEFAULT_HTTP_PORT = 9464
+WORKLOADS = ("meetings", "classes", "webinar", "burst")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,13 @@ class UpOptions:
     json: bool
 
 
-@needs("service", *SERVICE_MODULES)
+@command
 def up(
     duration: Annotated[
         float | None,
-        typer.Option(help="End by itself after so many seconds; until Ctrl-C unless given."),
+        typer.Option(
+            min=0.1, help="Seconds of demand, then it ends by itself; unless given, until Ctrl-C."
+        ),
     ] = None,
     servers: Annotated[int, typer.Option(min=1, max=200, help="Emulated media servers.")] = 3,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Workers of each.")] = 4,
@@ -55,7 +60,7 @@ def up(
         bool, typer.Option("--json", help="Print the result as one JSON object, the last line.")
     ] = False,
     state: Annotated[
-        Path, typer.Option(help="Where runs keep their journal, logs and broker.")
+        Path, typer.Option(help="Folder where runs keep their journal, logs and broker.")
     ] = Path(".run"),
 ) -> None:
     """Bring up a broker, the placement service and an emulated fleet with a running workload.
@@ -66,9 +71,21 @@ def up(
 
     Example: ladle up --duration 30 --json
     """
+    require("service")
+    if workload not in WORKLOADS:
+        fail(USAGE, f"--workload: {workload!r} is none of {', '.join(WORKLOADS)}")
     options = UpOptions(state, duration, servers, workers, workload, rate, seed, json_)
+    _check_settings()
     code = asyncio.run(_Up(options).run())
     raise typer.Exit(code)
+
+
+def _check_settings() -> None:
+    """Before anything is started: what is wrong in the environment ends the command with 2."""
+    from ladle.journal.url import parse
+    from ladle.placement.settings import PlacementSettings
+
+    parse(PlacementSettings().database)
 
 
 class _Up:
@@ -78,58 +95,85 @@ class _Up:
         self.options = options
         self.folder = new_run_folder(options.state)
         self.stop = asyncio.Event()
-        self.broker: FoundBroker | None = None
+        self.broker: Broker | None = None
         self.children: list[Child] = []
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
         try:
             return await self._run()
         except NoBroker as error:
-            fail(UNREACHABLE, str(error))
+            fail(UNREACHABLE, str(error), "`ladle doctor` looks at what is there")
         finally:
             await self._end()
 
     def _on_signal(self) -> None:
-        if not self.stop.is_set():
-            err.print("[dim]stopping[/]")
+        if self.stop.is_set():
+            say("stopping at once")
+            for child in self.children:
+                child.kill()
+            return
         self.stop.set()
+        say("stopping in order, with a last comparison; Ctrl-C again stops at once")
 
     async def _run(self) -> int:
-        # In a thread: a node takes seconds to start and Ctrl-C must be heard meanwhile.
-        self.broker = await asyncio.to_thread(
-            find_broker, self.folder, lambda text: err.print(f"[dim]{text}[/]")
-        )
-        if self.stop.is_set():
-            return 0
+        self.broker = await asyncio.to_thread(find_broker, self.folder)
+        say(f"broker: {self.broker.how}")
+        if not await self._start_broker(self.broker):
+            return self._nothing_to_show()
         env = self._environment(self.broker.url)
         placement = await Child.start(["placement"], env=env, log=self.folder / "placement.log")
         self.children.append(placement)
         http = f"http://127.0.0.1:{env['LADLE_HTTP_PORT']}"
         if not await self._until_ready(placement, http):
-            return 0
-        self._say_where(env, http)
+            return self._nothing_to_show()
+        say_where(self.broker, env, http, self.folder, self._fleet_in_words())
         fleet = await Child.start(self._fleet_arguments(http), env=env, capture=self.options.json)
         self.children.append(fleet)
         return await self._watch(placement, fleet)
+
+    async def _start_broker(self, broker: Broker) -> bool:
+        """False where a stop came first; a node takes seconds, and Ctrl-C must be heard."""
+        starting = asyncio.create_task(asyncio.to_thread(broker.start))
+        stopping = asyncio.create_task(self.stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        while not starting.done():
+            await asyncio.to_thread(broker.stop)
+            await asyncio.wait({starting}, timeout=0.2)
+        if self.stop.is_set():
+            with suppress(NoBroker):
+                await starting
+            return False
+        await starting
+        return True
 
     def _environment(self, amqp_url: str) -> dict[str, str]:
         from ladle.broker.node import free_ports
 
         # One port for a person who looks for it, another where it is taken.
-        port = os.environ.get("LADLE_HTTP_PORT") or str(
-            DEFAULT_HTTP_PORT if port_is_free(DEFAULT_HTTP_PORT) else free_ports(1)[0]
-        )
+        port = os.environ.get("LADLE_HTTP_PORT", "0")
+        if port == "0":
+            free = port_is_free(DEFAULT_HTTP_PORT)
+            port = str(DEFAULT_HTTP_PORT if free else free_ports(1)[0])
         database = os.environ.get("LADLE_DATABASE_URL") or (
             f"sqlite+aiosqlite:///{(self.folder / 'ladle.db').resolve()}"
         )
         return {
             "LADLE_AMQP_URL": amqp_url,
             "LADLE_DATABASE_URL": database,
+            "LADLE_HTTP": "true",
             "LADLE_HTTP_PORT": port,
         }
+
+    def _fleet_in_words(self) -> str:
+        options = self.options
+        return (
+            f"{options.servers} servers x {options.workers} workers, {options.workload}, "
+            f"seed {options.seed}"
+        )
 
     def _fleet_arguments(self, http: str) -> list[str]:
         options = self.options
@@ -155,7 +199,7 @@ class _Up:
         while not self.stop.is_set():
             if not placement.running:
                 fail(UNREACHABLE, f"the placement service ended:\n{placement.last_lines()}")
-            if (await asyncio.to_thread(_get, f"{http}/readyz"))[0] == 200:
+            if await asyncio.to_thread(http_status, f"{http}/readyz") == 200:
                 return True
             if time.monotonic() > until:
                 fail(
@@ -166,55 +210,44 @@ class _Up:
             await asyncio.sleep(0.2)
         return False
 
-    def _say_where(self, env: dict[str, str], http: str) -> None:
-        from rich.table import Table
-
-        assert self.broker is not None
-        options = self.options
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="bold")
-        table.add_column()
-        table.add_row("broker", f"{without_password(self.broker.url)}  ({self.broker.how})")
-        table.add_row("journal", without_password(env["LADLE_DATABASE_URL"]))
-        table.add_row("placement", f"{http}  /readyz /metrics /asyncapi")
-        table.add_row(
-            "fleet",
-            f"{options.servers} servers x {options.workers} workers, {options.workload}, "
-            f"seed {options.seed}",
-        )
-        table.add_row("logs", str(self.folder))
-        err.print(table)
-        ask = f"LADLE_AMQP_URL={self.broker.url} ladle top"
-        err.print(f"\nlook: [bold]{ask}[/]   stop: [bold]Ctrl-C[/]\n", soft_wrap=True)
-
     async def _watch(self, placement: Child, fleet: Child) -> int:
         reading = asyncio.create_task(_read_all(fleet))
-        ended = [
+        ends = [
             asyncio.create_task(fleet.process.wait()),
             asyncio.create_task(placement.process.wait()),
             asyncio.create_task(self.stop.wait()),
         ]
-        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in ends:
+            task.cancel()
         if not placement.running and not self.stop.is_set():
             fail(UNREACHABLE, f"the placement service ended:\n{placement.last_lines()}")
-        interrupted = self.stop.is_set()
-        code = await fleet.end()
-        for task in ended:
-            task.cancel()
-        printed = await reading
-        if self.options.json and printed:
-            self._print_result(printed)
-        return 0 if interrupted else code
+        code = await fleet.end(COMPARE_GRACE_S)
+        result = await reading
+        if code < 0 and not self.stop.is_set():
+            fail(UNREACHABLE, f"the fleet was ended by signal {-code}")
+        if self.options.json and result:
+            # The fleet's last line is its result; anything else is a defect.
+            last = result.strip().splitlines()[-1]
+            json.loads(last)
+            typer.echo(last)
+            return code
+        # A signal ended the fleet before it had begun, or at once.
+        return self._nothing_to_show() if code < 0 else code
 
-    def _print_result(self, printed: str) -> None:
-        last = printed.strip().splitlines()[-1]
-        json.loads(last)  # The fleet's last line is its result; anything else is a defect.
-        typer.echo(last)
+    def _nothing_to_show(self) -> int:
+        """Stopped before there was a result: what a person wanted, and nothing for a program."""
+        if self.options.json:
+            fail(NO, "stopped before there was a result")
+        return DONE
 
     async def _end(self) -> None:
         for child in reversed(self.children):
+            if child.running:
+                say(f"stopping {child.name}")
             await child.end()
         if self.broker is not None:
+            say("stopping the broker")
             await asyncio.to_thread(self.broker.stop)
         prune_runs(self.options.state)
 
@@ -223,50 +256,3 @@ async def _read_all(child: Child) -> str:
     if child.process.stdout is None:
         return ""
     return (await child.process.stdout.read()).decode()
-
-
-def _get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, ""
-    except OSError:
-        return 0, ""
-
-
-def port_is_free(port: int) -> bool:
-    """Can a server listen on this port of the loopback now?"""
-    import socket
-
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def without_password(url: str) -> str:
-    """The URL with its password hidden, for people's eyes and logs."""
-    head, at, tail = url.rpartition("@")
-    scheme, slashes, user = head.partition("://")
-    if not (at and slashes and ":" in user):
-        return url
-    return f"{scheme}://{user.partition(':')[0]}:***@{tail}"
-
-
-def new_run_folder(state: Path) -> Path:
-    """A folder of its own for each run: a journal is never mixed with an earlier one."""
-    name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    folder = state / f"{name}-{os.getpid()}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def prune_runs(state: Path) -> None:
-    """Keep the last few runs; their journals are for looking at, not archives."""
-    runs: list[Path] = sorted(p for p in state.glob("20*") if p.is_dir())
-    for old in runs[:-RUNS_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
