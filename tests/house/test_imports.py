@@ -38,7 +38,8 @@ MODELS_MAY_USE = {
 }
 MODELS = {
     *("events", "requests", "replies", "commands", "own_events", "fields", "envelope"),
-    *("cloudevents", "strict_json", "topology", "violation", "times"),
+    *("cloudevents", "strict_json", "topology", "violation", "times", "own_messages"),
+    "validating",
 }
 
 
