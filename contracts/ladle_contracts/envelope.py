@@ -53,7 +53,7 @@ _REQUEST_ID: TypeAdapter[str] = TypeAdapter(RequestId)
 _USER: TypeAdapter[str] = TypeAdapter(UserName)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for each message, see link.Message
 class Event:
     """A media server's event. `user` is whom the broker vouches for; times are Unix ms."""
 
@@ -68,7 +68,7 @@ class Event:
     on_behalf_of: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for each message, see link.Message
 class Request:
     """A backend's request. `request_id` may be empty for a read, whose retry is harmless.
 

@@ -9,6 +9,7 @@ from ladle.journal.chain import seal
 from ladle.journal.store import Head
 
 SALT_BYTES = 16
+SALTS_AT_ONCE = 256
 
 
 class Scribe:
@@ -16,6 +17,14 @@ class Scribe:
 
     def __init__(self, head: Head) -> None:
         self.head = head
+        self._salts: list[bytes] = []
+
+    def _salt(self) -> bytes:
+        """Random bytes, fetched from the kernel for many records at once."""
+        if not self._salts:
+            pool = os.urandom(SALT_BYTES * SALTS_AT_ONCE)
+            self._salts = [pool[at : at + SALT_BYTES] for at in range(0, len(pool), SALT_BYTES)]
+        return self._salts.pop()
 
     @property
     def next_offset(self) -> int:
@@ -28,7 +37,7 @@ class Scribe:
             entry,
             outcome,
             prev_hash=self.head.hash,
-            salt=os.urandom(SALT_BYTES),
+            salt=self._salt(),
             room_id=room_id,
             server_id=server_id,
         )
