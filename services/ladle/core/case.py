@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ladle.core.decide import Decision
 from ladle.core.rows import Room, Router, changed
@@ -10,8 +11,7 @@ from ladle.core.step import ImpossibleState, Step
 from ladle.core.words import Phase
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What a server says of a room. seen: consumers; None where an event says nothing of them."""
 
     server_id: str
@@ -23,8 +23,7 @@ class Told:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What a caller asks for. wishes: JSON that a later move keeps to."""
 
     peers: int

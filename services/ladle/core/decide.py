@@ -6,7 +6,6 @@ few servers that carry them. Then the policy chooses among those that are left, 
 over all that are listed; with `prefer`, where nothing fits there, over the rest.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -226,20 +225,18 @@ def _fell(
     everyone: Regions = index.regions
     if wished.server_id is not None:
         everyone = index.among([wished.server_id])
-    fell: Counter[str] = Counter()
-    serving = 0
+    fell: dict[str, int] = {}
     for region in everyone.values():
-        serving += region.serving()
         for reason, count in region.out.items():
-            # CPU is the last but one reason, and only counts for servers that come so far.
-            if reason != CPU:
-                fell[reason] += count
+            fell[reason] = fell.get(reason, 0) + count
+    serving = sum(region.serving() for region in everyone.values())
     labelled = serving
     if carrying is not everyone:
         labelled = sum(region.serving() for region in carrying.values())
     in_regions = sum(carrying[name].serving() for name in tried)
     avoided = _field(view, carrying, tried, wished).avoided_servers()
-    hot = sum(carrying[name].out[CPU] for name in tried)
+    # CPU is the last but one reason, and only counts for servers that come so far.
+    hot = sum(carrying[name].out.get(CPU, 0) for name in tried)
     hot -= sum(index.standings[server_id].out == CPU for server_id in avoided)
     fell[refusals.LABELS] = serving - labelled
     fell[refusals.REGIONS] = labelled - in_regions

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from heapq import merge
+from typing import TypeVar
 
 from ladle.core.index import CPU, Index, Pick, Region
 
+Line = TypeVar("Line", Pick, tuple[int, str])
 Rung = tuple[int, str]
 """headroom of a server's roomiest worker, server_id: the order in which servers have ranks."""
 
@@ -23,14 +25,14 @@ class Field:
     def emptiest(self) -> Iterator[Pick]:
         """The best worker that fits of each server, best first."""
         told: set[str] = set()
-        for pick in merge(*(region.emptiest(self.cost) for region in self._regions)):
+        for pick in _merged([region.emptiest(self.cost) for region in self._regions]):
             if pick.server_id not in self._avoid and pick.server_id not in told:
                 told.add(pick.server_id)
                 yield pick
 
     def tightest(self) -> Iterator[Rung]:
         """Servers, the least headroom that fits first."""
-        for rung in merge(*(_from(region, self.cost) for region in self._regions)):
+        for rung in _merged([_from(region, self.cost) for region in self._regions]):
             if rung[1] not in self._avoid:
                 yield rung
 
@@ -41,9 +43,8 @@ class Field:
 
     def size(self) -> int:
         """How many servers there are to choose from."""
-        return sum(_fitting(region, self.cost) for region in self._regions) - len(
-            self._avoided_rungs()
-        )
+        fitting = sum(_fitting(region, self.cost) for region in self._regions)
+        return fitting - len(self._avoided_rungs())
 
     def at_rank(self, rank: int) -> str:
         """The server at `rank` (0 is the first) by (headroom, server_id); O(regions x log n)."""
@@ -98,12 +99,19 @@ class Field:
 
     def _avoided_rungs(self) -> list[Rung]:
         """The rungs that would fit here and are avoided, ascending."""
+        if not self._avoid:
+            return []
         standings = ((self._index.standings[name], name) for name in self.avoided_servers())
         return sorted(
             (standing.roomiest, name)
             for standing, name in standings
             if standing.out is None and standing.roomiest >= self.cost
         )
+
+
+def _merged(ascending: list[Iterator[Line]]) -> Iterator[Line]:
+    """All of them, ascending. Mostly there is one region, and a merge of one costs as much."""
+    return ascending[0] if len(ascending) == 1 else merge(*ascending)
 
 
 def _from(region: Region, cost: int) -> Iterator[Rung]:

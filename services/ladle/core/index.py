@@ -135,7 +135,7 @@ class Region:
 
     def serving(self) -> int:
         """How many servers are up and open, hot ones too."""
-        return len(self.roomiest) + self.out[CPU]
+        return len(self.roomiest) + self.out.get(CPU, 0)
 
     def fitting_from(self, cost: int) -> int:
         """The position in `roomiest` from which on the servers have `cost` of headroom."""

@@ -1,8 +1,7 @@
 """What a placement has to satisfy, as the request and the room that it is about say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -12,8 +11,7 @@ if TYPE_CHECKING:
     from ladle.core.rows import Room
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """`peers`, of whom `publishers` send `streams` each, somewhere that passes the rest.
 
     regions: ordered; empty: any. require: no other region will do. server_id: only this server.
@@ -102,4 +100,4 @@ def to_extend(body: Mapping[str, Any], room: "Room") -> Wish:
 
 
 def _as_large_as(room: "Room", wish: Wish) -> Wish:
-    return replace(wish, peers=room.peers, publishers=room.publishers, streams=room.streams)
+    return wish._replace(peers=room.peers, publishers=room.publishers, streams=room.streams)
