@@ -1,0 +1,124 @@
+"""kill -9 of the placement service in mid load, and what must be there after it."""
+
+import asyncio
+import contextlib
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ladle.fleet.options import FleetOptions
+from ladle.fleet.report import Report
+from ladle.fleet.run import run
+from ladle_contracts.amqp import AioPikaLink
+from ladle_contracts.client import PlacementClient
+from tests.acceptance.promises import Promises, keep_asking, the_journal_holds
+from tests.fixtures.placement_process import PlacementProcess, placement_process
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+LEASE_MS = 500
+CALL_MS = 60_000
+
+FLEET = FleetOptions(
+    servers=3,
+    workers=2,
+    # The plain callers' rooms stay held to the end.
+    capacity_consumers=20_000,
+    duration_s=None,
+    rate_per_s=6,
+    # An hour lasts six seconds: rooms live through a kill or two.
+    speed_up=600,
+    # Stale after six seconds: emulated servers share two cores with everything else.
+    status_interval_ms=2_000,
+    complete_every=4,
+    request_timeout_ms=CALL_MS,
+    patience_ms=CALL_MS,
+    settle_timeout_s=60,
+)
+
+
+async def killed_in_mid_load(
+    broker_url: str, cell: str, database_url: str, folder: Path, *, kills: int, link: str
+) -> tuple[Promises, Report, PlacementProcess]:
+    """Load without a pause while the service is killed and started again `kills` times."""
+    promises = Promises()
+    chance = random.Random(kills)
+    over = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        process = await stack.enter_async_context(
+            placement_process(
+                folder,
+                amqp_url=broker_url,
+                cell=cell,
+                database_url=database_url,
+                lease_ms=LEASE_MS,
+                link=link,
+            )
+        )
+        await process.ready()
+        client = await stack.enter_async_context(
+            PlacementClient.connect(broker_url, cell=cell, timeout_ms=CALL_MS)
+        )
+        fleet = asyncio.create_task(
+            run(
+                replace(FLEET, cell=cell, seed=kills),
+                lambda name: AioPikaLink(broker_url, name=name),
+                stop=over,
+            )
+        )
+        callers = asyncio.create_task(keep_asking(client, promises))
+        for _ in range(kills):
+            answered = promises.count
+            await asyncio.sleep(0.2 + chance.random() * 0.6)
+            async with asyncio.timeout(30):
+                while promises.count < answered + 10:
+                    assert not (callers.done() or fleet.done())
+                    await asyncio.sleep(0.01)
+            await process.kill()
+            await process.start()
+            await process.ready()
+        await promises_kept_up(callers)
+        over.set()
+        report = await fleet
+        assert await process.terminate() == 0, process.tail()
+    return promises, report, process
+
+
+async def promises_kept_up(callers: "asyncio.Task[None]") -> None:
+    """The callers were never in trouble; they stop now."""
+    assert not callers.done()
+    callers.cancel()
+    await asyncio.gather(callers, return_exceptions=True)
+
+
+async def nothing_is_lost(promises: Promises, report: Report, database_url: str) -> None:
+    assert promises.errors == []
+    assert report.view_matches_fleet, report.sentences()
+    assert report.broken_promises == ()
+    assert report.allocations.errors == 0
+    assert report.allocations.attempted == report.allocations.answered
+    await the_journal_holds(database_url, promises)
+
+
+async def test_killed_twenty_times(
+    broker_url: str, cell: str, database_url: str, tmp_path: Path
+) -> None:
+    """Every answered allocation is in journal and view, and the fleet's truth is the view."""
+    promises, report, process = await killed_in_mid_load(
+        broker_url, cell, database_url, tmp_path, kills=20, link="fast"
+    )
+    assert process.starts == 21
+    await nothing_is_lost(promises, report, database_url)
+
+
+async def test_killed_three_times_on_the_plain_link(
+    broker_url: str, cell: str, tmp_path: Path
+) -> None:
+    """The other link acks message by message; what it promises is the same."""
+    database_url = f"sqlite:///{tmp_path}/ladle.db"
+    promises, report, _ = await killed_in_mid_load(
+        broker_url, cell, database_url, tmp_path, kills=3, link="plain"
+    )
+    await nothing_is_lost(promises, report, database_url)
