@@ -288,7 +288,7 @@ class PaperLadle:
 async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
     """Wait for something that the loop's other tasks bring about."""
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - the tested code has no event for it
+        while not condition():
             await asyncio.sleep(0.005)
 
 

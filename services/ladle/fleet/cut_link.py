@@ -11,11 +11,13 @@ from ladle_contracts.link import (
     Consumer,
     Link,
     LinkDown,
+    LinkError,
     LinkState,
     Message,
     OnMessages,
     OnState,
     Outgoing,
+    one_by_one,
 )
 
 
@@ -112,6 +114,9 @@ class CutLink:
         if self.is_cut:
             raise LinkDown("cut")
         await self.below.publish(message)
+
+    async def publish_all(self, messages: Sequence[Outgoing]) -> list[LinkError | None]:
+        return await one_by_one(self.publish, messages)
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         if not self.is_cut:
