@@ -74,7 +74,8 @@ async def killed_in_mid_load(
             await asyncio.sleep(0.2 + chance.random() * 0.6)
             async with asyncio.timeout(30):
                 while promises.count < answered + 10:
-                    assert not (callers.done() or fleet.done())
+                    assert not callers.done()
+                    assert not fleet.done()
                     await asyncio.sleep(0.01)
             await process.kill()
             await process.start()
