@@ -5,7 +5,6 @@ would not mend the broker. Readiness does, and on the view having caught up; a s
 """
 
 import asyncio
-import html
 import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,8 +13,9 @@ from typing import Any
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from ladle.placement.contract_page import contract_page
 from ladle.placement.metrics import Metrics
-from ladle_contracts.asyncapi import document, document_yaml
+from ladle_contracts.asyncapi import document_yaml
 
 log = logging.getLogger("ladle.http")
 
@@ -37,7 +37,7 @@ class HealthApp:
             "/readyz": self._readyz,
             "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)),
             "/asyncapi.yaml": lambda: (200, "application/yaml", document_yaml().encode()),
-            "/asyncapi": lambda: (200, "text/html; charset=utf-8", asyncapi_page().encode()),
+            "/asyncapi": lambda: (200, "text/html; charset=utf-8", contract_page().encode()),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,39 +65,6 @@ class HealthApp:
         state = self._readiness()
         status = 200 if state["ready"] else 503
         return status, "application/json", json.dumps(state).encode()
-
-
-def asyncapi_page() -> str:
-    """The contract as one page without scripts: operations, messages, the document itself."""
-    doc = document()
-    rows = []
-    for name, operation in doc["operations"].items():
-        channel = operation["channel"]["$ref"].rpartition("/")[2]
-        rows.append(
-            f"<tr><td><code>{html.escape(name)}</code></td>"
-            f"<td>{html.escape(operation['action'])}</td>"
-            f"<td><code>{html.escape(channel)}</code></td>"
-            f"<td>{html.escape(operation.get('summary', ''))}</td></tr>"
-        )
-    style = (
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
-        "table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #8886;"
-        "padding:.4rem;text-align:left;vertical-align:top}pre{overflow:auto;background:#8881;"
-        "padding:1rem}@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}"
-        "a{color:#8bf}}"
-    )
-    info = doc["info"]
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8>"
-        "<meta name=viewport content='width=device-width'>"
-        f"<title>{html.escape(info['title'])}</title><style>{style}</style>"
-        f"<h1>{html.escape(info['title'])} {html.escape(info['version'])}</h1>"
-        f"<p>{html.escape(info.get('description', ''))}</p>"
-        "<p><a href=/asyncapi.yaml>asyncapi.yaml</a> is the whole contract for a generator.</p>"
-        "<h2>Operations</h2><table><tr><th>Operation<th>Action<th>Channel<th>What it does</tr>"
-        f"{''.join(rows)}</table>"
-        f"<h2>The document</h2><pre>{html.escape(document_yaml())}</pre></html>"
-    )
 
 
 class HealthServer:
