@@ -214,7 +214,7 @@ def _wishes(body: Body) -> str:
     """What a later move keeps to: not the pin, and not what was to be avoided just then."""
     names = ("regions", "region_mode", "labels")
     kept = {name: body[name] for name in names if body.get(name) not in (None, [], {}, "prefer")}
-    return canonical(kept).decode()
+    return canonical(kept).decode() if kept else "{}"
 
 
 def _administration(ask: Ask, server_id: str) -> Reply:

@@ -229,14 +229,13 @@ def _fell(
     for region in everyone.values():
         for reason, count in region.out.items():
             fell[reason] = fell.get(reason, 0) + count
-    serving = sum(region.serving() for region in everyone.values())
-    labelled = serving
-    if carrying is not everyone:
-        labelled = sum(region.serving() for region in carrying.values())
-    in_regions = sum(carrying[name].serving() for name in tried)
-    avoided = _field(view, carrying, tried, wished).avoided_servers()
+    serving = _serving(everyone.values())
+    labelled = serving if carrying is everyone else _serving(carrying.values())
+    here = [carrying[name] for name in tried]
+    in_regions = labelled if len(here) == len(carrying) else _serving(here)
+    avoided = Field(index, here, wished.cost, wished.avoid).avoided_servers()
     # CPU is the last but one reason, and only counts for servers that come so far.
-    hot = sum(carrying[name].out.get(CPU, 0) for name in tried)
+    hot = sum(region.out.get(CPU, 0) for region in here)
     hot -= sum(index.standings[server_id].out == CPU for server_id in avoided)
     fell[refusals.LABELS] = serving - labelled
     fell[refusals.REGIONS] = labelled - in_regions
@@ -245,6 +244,10 @@ def _fell(
     fell[refusals.FULL] = in_regions - len(avoided) - hot - fitted
     # Plain strings: a member of an enumeration is no key that every JSON encoder takes.
     return {str(reason): count for reason, count in sorted(fell.items()) if count}
+
+
+def _serving(regions: Iterable[Region]) -> int:
+    return sum(region.serving() for region in regions)
 
 
 def _scored(view: "View", pick: Pick, parts: dict[str, int]) -> dict[str, Any]:

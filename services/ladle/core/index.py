@@ -300,10 +300,11 @@ def _undominated(picks: list[Pick]) -> tuple[Pick, ...]:
 
     The last one is the roomiest. An over-full server keeps its best, which fits nothing.
     """
-    best = [picks[0]]
+    best, roomiest = [picks[0]], picks[0].minus_headroom
     for pick in picks:
-        if pick.minus_headroom < best[-1].minus_headroom:
+        if pick.minus_headroom < roomiest:
             best.append(pick)
+            roomiest = pick.minus_headroom
     return tuple(best)
 
 

@@ -266,8 +266,10 @@ class Load:
         if new is not None:
             self._of(new.server_id, new.worker_id).count(new, +1)
             if new.fade_at_ms is not None:
-                line = (new.fade_at_ms, new.room_id, new.router)
-                self._fading.setdefault(new.server_id, SortedList()).add(line)
+                fading = self._fading.get(new.server_id)
+                if fading is None:
+                    fading = self._fading[new.server_id] = SortedList()
+                fading.add((new.fade_at_ms, new.room_id, new.router))
         if old is not None:
             self._of(old.server_id, old.worker_id).count(old, -1)
             if old.fade_at_ms is not None:
@@ -302,7 +304,7 @@ class Load:
         records tell of its server.
         """
         fading = self._fading.get(server_id)
-        if fading is None:
+        if fading is None or fading[0][0] > now_ms:
             return []
         return [(room, router) for _, room, router in fading.irange(maximum=(now_ms + 1,))]
 

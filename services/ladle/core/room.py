@@ -116,8 +116,7 @@ def _lives(step: Step, told: Told, room_id: str) -> str | None:
 
 def _seen_from_room(view: View, told: Told, room_id: str) -> What:
     """Is it the home that has the room, or whose claim is it?"""
-    numbers = view.home_of.get(room_id, ())
-    if any(view.routers[room_id, number].server_id == told.server_id for number in numbers):
+    if stamps.is_home(view, room_id, told.server_id):
         return What.CREATED
     stamp = stamps.stamp_of(view, room_id, told.server_id)
     if told.allocation_id is not None:

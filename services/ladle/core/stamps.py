@@ -39,13 +39,16 @@ def keep(step: Step, room_id: str, server_id: str) -> None:
     stamp = view.stamps.get((room_id, server_id))
     if stamp is None:
         return
-    needed = (room_id, server_id) in view.closings or any(
-        view.routers[room_id, number].server_id == server_id
-        for number in view.home_of.get(room_id, ())
-    )
+    needed = (room_id, server_id) in view.closings or is_home(view, room_id, server_id)
     if needed != (stamp.until_ms is None):
         until_ms = None if needed else step.now_ms + view.limits.stamp_ms
         view.put(changed(stamp, until_ms=until_ms))
+
+
+def is_home(view: View, room_id: str, server_id: str) -> bool:
+    """Has the room a router on this server?"""
+    numbers = view.home_of.get(room_id, ())
+    return server_id in [view.routers[room_id, number].server_id for number in numbers]
 
 
 def last_generation(view: View, room_id: str) -> int:

@@ -332,9 +332,10 @@ def _timer(view: View, key: Pair, old: Timer | None, new: Timer | None) -> None:
 def _member(groups: dict[str, tuple[Any, ...]], group: str, member: Any, is_in: bool) -> None:
     """Keep `groups[group]` the ascending tuple of its members; an empty one is no key."""
     rest = tuple(other for other in groups.get(group, ()) if other != member)
-    members = tuple(sorted((*rest, member))) if is_in else rest
-    if members:
-        groups[group] = members
+    if is_in:
+        groups[group] = tuple(sorted((*rest, member))) if rest else (member,)
+    elif rest:
+        groups[group] = rest
     else:
         groups.pop(group, None)
 
