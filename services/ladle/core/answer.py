@@ -11,8 +11,6 @@ from ladle.core.words import Code
 
 Reply = dict[str, Any]
 
-WS_URL_TEMPLATE = "wss://{host}:{port}/?roomId={room_id}"
-
 
 def home(view: View, room_id: str) -> Reply:
     """Where the room is and what is reserved for it; the room must be somewhere."""
@@ -69,10 +67,13 @@ def refused(
 
 def _server(server: Server, router: Router) -> Reply:
     """Where to connect, with the signalling URL of the room."""
-    url = server.ws_url_template or WS_URL_TEMPLATE
-    values = {"host": server.host, "port": str(server.port), "room_id": router.room_id}
-    for name, value in values.items():
-        url = url.replace(f"{{{name}}}", value)
+    url = server.ws_url_template
+    if not url:
+        url = f"wss://{server.host}:{server.port}/?roomId={router.room_id}"
+    else:
+        values = {"host": server.host, "port": str(server.port), "room_id": router.room_id}
+        for name, value in values.items():
+            url = url.replace(f"{{{name}}}", value)
     return {
         "server_id": server.server_id,
         "worker_id": router.worker_id,

@@ -10,8 +10,11 @@ LOW = "capacity-low"
 
 def most_headroom(view: View) -> int:
     """Of the roomiest worker on which anything may be placed; 0 where there is none."""
-    roomiest = (region.roomiest[-1][0] for region in view.index.regions.values() if region.roomiest)
-    return max(0, max(roomiest, default=0))
+    most = 0
+    for region in view.index.regions.values():
+        if region.roomiest:
+            most = max(most, region.roomiest[-1][0])
+    return most
 
 
 def review(step: Step, room_id: str, missing: int) -> None:

@@ -9,7 +9,7 @@ over all that are listed; with `prefer`, where nothing fits there, over the rest
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ladle.core import refusals, wish
 from ladle.core.field import Field
@@ -29,8 +29,7 @@ RUNNERS_UP = 2
 Regions = Mapping[str, Region]
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """A router of the home. worker_id None: the server chooses."""
 
     router: int
@@ -226,17 +225,22 @@ def _fell(
     if wished.server_id is not None:
         everyone = index.among([wished.server_id])
     fell: dict[str, int] = {}
+    serving = 0
     for region in everyone.values():
+        serving += region.serving()
         for reason, count in region.out.items():
             fell[reason] = fell.get(reason, 0) + count
-    serving = _serving(everyone.values())
-    labelled = serving if carrying is everyone else _serving(carrying.values())
     here = [carrying[name] for name in tried]
+    labelled = serving if carrying is everyone else _serving(carrying.values())
     in_regions = labelled if len(here) == len(carrying) else _serving(here)
-    avoided = Field(index, here, wished.cost, wished.avoid).avoided_servers()
     # CPU is the last but one reason, and only counts for servers that come so far.
-    hot = sum(region.out.get(CPU, 0) for region in here)
-    hot -= sum(index.standings[server_id].out == CPU for server_id in avoided)
+    hot = 0
+    for region in here:
+        hot += region.out.get(CPU, 0)
+    avoided: list[str] = []
+    if wished.avoid:
+        avoided = Field(index, here, wished.cost, wished.avoid).avoided_servers()
+        hot -= sum(index.standings[server_id].out == CPU for server_id in avoided)
     fell[refusals.LABELS] = serving - labelled
     fell[refusals.REGIONS] = labelled - in_regions
     fell[refusals.AVOIDED] = len(avoided)

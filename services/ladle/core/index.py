@@ -7,6 +7,7 @@ function of the rows, however they came about.
 Source: docs/adr/0003-index-by-permille.md.
 """
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -85,8 +86,8 @@ class Region:
             roomiest.append((standing.roomiest, server_id))
             for pick in standing.undominated:
                 picks.setdefault(pick.permille, []).append(pick)
-        # permille -> SortedList of Pick
-        self.by_permille = SortedDict({at: SortedList(bucket) for at, bucket in picks.items()})
+        # permille -> its picks, ascending. Plain lists: most hold a few, and come and go.
+        self.by_permille = SortedDict({at: sorted(bucket) for at, bucket in picks.items()})
         self.roomiest = SortedList(roomiest)  # (headroom, server_id) of the servers that are in
         self.largest = SortedList(largest)  # (capacity, server_id) of all servers
 
@@ -114,22 +115,24 @@ class Region:
     def _add(self, pick: Pick) -> None:
         bucket = self.by_permille.get(pick.permille)
         if bucket is None:
-            bucket = self.by_permille[pick.permille] = SortedList()
-        bucket.add(pick)
+            self.by_permille[pick.permille] = [pick]
+        else:
+            insort(bucket, pick)
 
     def _remove(self, pick: Pick) -> None:
         bucket = self.by_permille[pick.permille]
-        bucket.remove(pick)
-        if not bucket:
+        if len(bucket) == 1:
             del self.by_permille[pick.permille]
+        else:
+            del bucket[bisect_left(bucket, pick)]
 
     def emptiest(self, cost: int) -> Iterator[Pick]:
         """Undominated workers with `cost` of headroom, best first."""
         if not self.roomiest or self.roomiest[-1][0] < cost:
             return  # or all buckets would be walked in vain
-        for bucket in self.by_permille.values():
-            for pick in bucket:
-                if pick.headroom < cost:
+        for permille in self.by_permille:
+            for pick in self.by_permille[permille]:
+                if pick.minus_headroom > -cost:
                     break  # within a bucket the roomier come first
                 yield pick
 

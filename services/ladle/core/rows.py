@@ -228,7 +228,6 @@ TABLES: dict[str, type[Any]] = {
 }
 """Table name -> row class, in the order of a dump."""
 
-NAMES: dict[type[Any], str] = {row: name for name, row in TABLES.items()}
 COLUMNS: dict[str, tuple[str, ...]] = {
     name: tuple(field.name for field in fields(row)) for name, row in TABLES.items()
 }
@@ -236,9 +235,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 _values: dict[type[Any], Callable[[Any], Values]] = {
     row: attrgetter(*COLUMNS[name]) for name, row in TABLES.items()
 }
-_keys: dict[type[Any], Callable[[Any], Any]] = {
-    row: attrgetter(*row.KEY) for row in TABLES.values()
-}
+KEYS: dict[str, Callable[[Any], Any]] = {name: attrgetter(*row.KEY) for name, row in TABLES.items()}
+"""Table name -> the key of a row as the view has it: a one-column key's value, else a tuple."""
 
 Row = TypeVar("Row")
 
@@ -246,11 +244,6 @@ Row = TypeVar("Row")
 def values_of(row: object) -> Values:
     """The columns in the order of the class."""
     return _values[type(row)](row)
-
-
-def key_of(row: object) -> Any:
-    """As the view's dicts have it: the value of a one-column key, else a tuple."""
-    return _keys[type(row)](row)
 
 
 def changed(row: Row, **columns: Any) -> Row:

@@ -54,4 +54,4 @@ def is_home(view: View, room_id: str, server_id: str) -> bool:
 def last_generation(view: View, room_id: str) -> int:
     """The last one known of a room that is nowhere; 0 where none is."""
     servers = view.stamps_of.get(room_id, ())
-    return max((view.stamps[room_id, server_id].generation for server_id in servers), default=0)
+    return max([view.stamps[room_id, server_id].generation for server_id in servers], default=0)

@@ -6,7 +6,8 @@ sums, indexes and schedule follow, whatever the rule.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from operator import attrgetter
 from typing import Any
@@ -19,7 +20,7 @@ from ladle.core.limits import Limits, overridden
 from ladle.core.load import Load
 from ladle.core.record import canonical
 from ladle.core.rows import (
-    NAMES,
+    KEYS,
     TABLES,
     Closing,
     EventSeen,
@@ -34,7 +35,6 @@ from ladle.core.rows import (
     Values,
     Worker,
     changed,
-    key_of,
     values_of,
 )
 from ladle.core.schedule import Schedule
@@ -58,6 +58,17 @@ __all__ = [
 ]
 
 Pair = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Table:
+    """One table's rows by key, which of them changed (None: deleted), and who follows changes."""
+
+    name: str
+    rows: dict[Any, Any]
+    key_of: Callable[[Any], Any]
+    follow: Callable[["View", Any, Any, Any], None]
+    changes: dict[Any, Any] = field(default_factory=dict)
 
 
 class View:
@@ -103,25 +114,28 @@ class View:
         self._index = Index()  # workers by region and headroom; see `index`
         self._index_due: dict[str, set[str | None]] = {}  # servers, and which of their workers
         self._changed: set[str] = set()  # servers that changed in this record
-        self._changes: dict[str, dict[Any, Any]] = {name: {} for name in TABLES}
+        self._table_of: dict[type[Any], _Table] = {
+            TABLES[name]: _Table(name, rows, KEYS[name], _FOLLOW[name])
+            for name, rows in self.tables.items()
+        }
 
     def put(self, row: Any) -> None:
         """Insert or replace a row; one that equals what is there is no change."""
-        name, key = NAMES[type(row)], key_of(row)
-        table = self.tables[name]
-        old = table.get(key)
+        table = self._table_of[type(row)]
+        key = table.key_of(row)
+        old = table.rows.get(key)
         if old == row:
             return
-        table[key] = row
-        self._changes[name][key] = row
-        _FOLLOW[name](self, key, old, row)
+        table.rows[key] = table.changes[key] = row
+        table.follow(self, key, old, row)
 
     def drop(self, row: Any) -> None:
         """Delete this row; it must be the one that is there."""
-        name, key = NAMES[type(row)], key_of(row)
-        old = self.tables[name].pop(key)
-        self._changes[name][key] = None
-        _FOLLOW[name](self, key, old, None)
+        table = self._table_of[type(row)]
+        key = table.key_of(row)
+        old = table.rows.pop(key)
+        table.changes[key] = None
+        table.follow(self, key, old, None)
 
     def changed_servers(self) -> list[str]:
         """Servers that changed, or whose rooms did, since the view was settled; ascending."""
@@ -156,13 +170,13 @@ class View:
     def take_changes(self) -> dict[str, dict[Key, Values | None]]:
         """Rows changed since the last call: last values by key (always a tuple), None = deleted."""
         taken: dict[str, dict[Key, Values | None]] = {}
-        for name, rows in self._changes.items():
-            if rows:
-                taken[name] = {
+        for table in self._table_of.values():
+            if table.changes:
+                taken[table.name] = {
                     key if type(key) is tuple else (key,): None if row is None else values_of(row)
-                    for key, row in rows.items()
+                    for key, row in table.changes.items()
                 }
-                self._changes[name] = {}
+                table.changes = {}
         return taken
 
     @classmethod
@@ -176,7 +190,8 @@ class View:
             for values in tables.get(name, ()):
                 view.put(row(*values))
         view.settle()
-        view._changes = {name: {} for name in TABLES}
+        for table in view._table_of.values():
+            table.changes = {}
         return view
 
     def dump(self) -> dict[str, list[Values]]:
@@ -346,7 +361,7 @@ def _leave(groups: dict[str, set[Any]], group: str, member: Any) -> None:
         del groups[group]
 
 
-_FOLLOW: dict[str, Any] = {
+_FOLLOW: dict[str, Callable[[View, Any, Any, Any], None]] = {
     "server": _server,
     "worker": _worker,
     "room": _room,

@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Iterator
+from itertools import repeat
 
 from ladle.core.field import Field
 from ladle.core.index import Pick
@@ -17,8 +18,7 @@ from ladle.core.policies.base import Policy
 
 def ranked(field: Field, seed: str) -> Iterator[tuple[Pick, dict[str, int]]]:
     """Lowest max(used / capacity, cpu) in permille; then the most headroom; then the ids."""
-    for pick in field.emptiest():
-        yield pick, {}
+    return zip(field.emptiest(), repeat({}))
 
 
 POLICY = Policy("least-loaded", 1, ranked)

@@ -5,6 +5,7 @@ farther one is emptier. With no region listed it chooses as least-loaded does.
 """
 
 from collections.abc import Iterator
+from itertools import repeat
 
 from ladle.core.field import Field
 from ladle.core.index import Pick
@@ -13,8 +14,7 @@ from ladle.core.policies.base import Policy
 
 def ranked(field: Field, seed: str) -> Iterator[tuple[Pick, dict[str, int]]]:
     """As least-loaded, within the one region that `field` holds."""
-    for pick in field.emptiest():
-        yield pick, {}
+    return zip(field.emptiest(), repeat({}))
 
 
 POLICY = Policy("region-first", 1, ranked, region_by_region=True)
