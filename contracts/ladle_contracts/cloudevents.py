@@ -25,6 +25,8 @@ BODY_BYTES_MAX = 256 * 1024
 STATUS_BODY_BYTES_MAX = 4 * 1024 * 1024
 """A status lists every room of a server, some 100 bytes each."""
 
+# Made once: json.dumps makes one for each call, at the price of the text itself.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _BIG_TYPES = "worker-status."
 _NUMBERS = ("incarnation", "sequence")
 
@@ -72,7 +74,7 @@ def write(attributes: Mapping[str, str | int | None], data: Any) -> bytes:
     event: dict[str, Any] = {"specversion": SPEC_VERSION}
     event.update((name, value) for name, value in attributes.items() if value is not None)
     event["data"] = data
-    return json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(event).encode()
 
 
 def is_json(content_type: str | None) -> bool:

@@ -230,6 +230,10 @@ REPLIES: dict[str, type[Reply]] = {
 """What an operation answers when it succeeds; ErrorReply otherwise."""
 
 
+# Made once: json.dumps makes one for each call, at the price of the text itself.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def digest_of_body(body: Body) -> str:
     """SHA-256 of the canonical JSON of what the caller set to other than the default, hex.
 
@@ -237,8 +241,7 @@ def digest_of_body(body: Body) -> str:
     field that a newer version adds does not change the digest of a request that is being retried.
     """
     said = body.model_dump(mode="json", exclude_defaults=True)
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(said).encode()).hexdigest()
 
 
 __all__ = [
