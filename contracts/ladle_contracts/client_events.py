@@ -90,12 +90,23 @@ class OwnEvents:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Stop; the event in hand is not acked."""
+        """Stop; the event in hand was not read to its end and is given back, as are later ones."""
         if not self._closed:
             self._closed = True
-            self._arrived.put_nowait(None)
             if self._consumer is not None:
                 await self._consumer.cancel()
+            self._give_back()
+            self._arrived.put_nowait(None)
+
+    def _give_back(self) -> None:
+        # A cancelled consumer keeps what was delivered: the next one would not see it.
+        kept = [] if self._open is None else [self._open]
+        self._open = None
+        while not self._arrived.empty():
+            if (message := self._arrived.get_nowait()) is not None:
+                kept.append(message)
+        if kept:
+            self._link.nack(kept, requeue=True)
 
     def _take(self, messages: list[Message]) -> None:
         for message in messages:
