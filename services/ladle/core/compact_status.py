@@ -15,8 +15,7 @@ from typing import Any
 
 Packed = list[Any]
 
-NUMBERS = ("consumers", "producers", "rooms", "cpu_permille", "memory_bytes")
-_numbers = itemgetter(*NUMBERS)
+_numbers = itemgetter("consumers", "producers", "rooms", "cpu_permille", "memory_bytes")
 
 
 def pack(payload: Mapping[str, Any]) -> Packed:
@@ -31,18 +30,34 @@ def pack(payload: Mapping[str, Any]) -> Packed:
 def unpack(packed: Packed) -> dict[str, Any]:
     """The payload again, but for its id and time."""
     server_id, incarnation, sequence, workers = packed
-    states = [
-        {
-            "worker_id": worker_id,
-            "state": "running" if runs else "died",
-            **dict(zip(NUMBERS, numbers, strict=True)),
-        }
-        for worker_id, runs, *numbers in workers
-    ]
     return {
         "type": "worker-status",
         "source_server_id": server_id,
         "incarnation": incarnation,
         "sequence": sequence,
-        "data": {"workers": states, "rooms": None, "complete": False},
+        "data": {
+            "workers": [_state(*worker) for worker in workers],
+            "rooms": None,
+            "complete": False,
+        },
+    }
+
+
+def _state(
+    worker_id: str,
+    runs: int,
+    consumers: int,
+    producers: int,
+    rooms: int,
+    cpu_permille: int,
+    memory_bytes: int,
+) -> dict[str, Any]:
+    return {
+        "worker_id": worker_id,
+        "state": "running" if runs else "died",
+        "consumers": consumers,
+        "producers": producers,
+        "rooms": rooms,
+        "cpu_permille": cpu_permille,
+        "memory_bytes": memory_bytes,
     }
