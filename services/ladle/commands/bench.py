@@ -96,7 +96,7 @@ def _with_broker(run: Run, json_: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="ladle-bench-") as name:
         folder = Path(name)
         broker = find_broker(folder)
-        say(f"broker: {broker.how}")
+        say(broker.starting)
         try:
             broker.start()
             figures = run(broker.url, folder)

@@ -30,6 +30,8 @@ class Broker(Protocol):
     """
 
     how: str
+    starting: str
+    """What `start` does, for those who wait for it."""
 
     @property
     def url(self) -> str: ...
@@ -68,6 +70,7 @@ class GivenBroker:
     """The one that LADLE_AMQP_URL names; it is somebody else's, and only asked whether it is up."""
 
     how = "LADLE_AMQP_URL"
+    starting = "looking for the broker that LADLE_AMQP_URL names"
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -95,6 +98,7 @@ class ComposeBroker:
     """The `rabbitmq` of compose.yaml, stopped again unless it ran before."""
 
     how = "docker compose"
+    starting = "starting RabbitMQ with docker compose"
 
     def __init__(self, compose: Path) -> None:
         self._base = ["docker", "compose", "-f", str(compose)]
@@ -145,6 +149,7 @@ class PrivateBroker:
     """A node of the machine's own package, with all that it writes in one folder."""
 
     how = "a private node"
+    starting = "starting a private RabbitMQ node, 10 to 20 s"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

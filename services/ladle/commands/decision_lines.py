@@ -24,8 +24,13 @@ def decision_lines(decisions: Sequence[DecisionRecord], lines: int, width: int) 
     for cells in widths:
         table.add_column(no_wrap=True, overflow="ellipsis", width=cells)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(row[0], _end_of(row[1], widths[1]), *row[2:])
     return table
+
+
+def _end_of(room: Text, width: int) -> Text:
+    """Ids differ at their ends: what is cut off is the beginning."""
+    return room if len(room) <= width else Text("…" + room.plain[1 - width :])
 
 
 def _widths(rows: Sequence[tuple[Text, ...]], width: int) -> list[int]:

@@ -1,6 +1,7 @@
 """`ladle fleet`: emulated media servers and the people who meet on them."""
 
 import asyncio
+import logging
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -147,6 +148,8 @@ async def _fleet(options: "FleetOptions", metrics_url: str | None) -> "Report":
     settings = ClientSettings()
     stop = _stop_on_signals()
     line = ProgressLine()
+    root = logging.getLogger()
+    root.addHandler(line)
     try:
         return await run(
             replace(options, cell=settings.cell, request_timeout_ms=settings.request_timeout_ms),
@@ -156,6 +159,7 @@ async def _fleet(options: "FleetOptions", metrics_url: str | None) -> "Report":
             stop=stop,
         )
     finally:
+        root.removeHandler(line)
         line.end()
 
 

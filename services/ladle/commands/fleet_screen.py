@@ -1,5 +1,6 @@
 """How a run of the fleet shows: one line while it goes on, a few at its end."""
 
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -17,10 +18,11 @@ LINE_EVERY_S = 10.0
 """Progress where standard error is no terminal: a line now and then, not a flicker."""
 
 
-class ProgressLine:
+class ProgressLine(logging.Handler):
     """On a terminal a line that is written over, elsewhere a line every ten seconds."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(logging.WARNING)
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._told_at = -LINE_EVERY_S
@@ -35,6 +37,13 @@ class ProgressLine:
         elif time.monotonic() - self._told_at >= LINE_EVERY_S:
             self._told_at = time.monotonic()
             self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A warning of the run stands above the line, which goes on below it."""
+        if self._open:
+            self._stream.write("\r\x1b[K")
+        self._stream.write(f"{record.getMessage()}\n")
         self._stream.flush()
 
     def end(self) -> None:

@@ -67,7 +67,7 @@ def command(run: Callable[P, R]) -> Callable[P, R]:
 def quiet_libraries() -> None:
     """What the AMQP libraries log, the commands say themselves, and say what to do about it."""
     for name in ("aiormq", "aio_pika"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def extra_of(module: str | None) -> str | None:

@@ -120,7 +120,7 @@ class _Up:
 
     async def _run(self) -> int:
         self.broker = await asyncio.to_thread(find_broker, self.folder)
-        say(f"broker: {self.broker.how}")
+        say(self.broker.starting)
         if not await self._start_broker(self.broker):
             return self._nothing_to_show()
         env = self._environment(self.broker.url)
@@ -166,6 +166,8 @@ class _Up:
             "LADLE_DATABASE_URL": database,
             "LADLE_HTTP": "true",
             "LADLE_HTTP_PORT": port,
+            # The fleet reads the service's counts, and not through a proxy.
+            "no_proxy": ",".join(filter(None, ("127.0.0.1", os.environ.get("no_proxy")))),
         }
 
     def _fleet_in_words(self) -> str:

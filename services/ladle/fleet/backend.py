@@ -167,7 +167,9 @@ class Backend:
 
     def _note(self, error: PlacementError) -> None:
         self.last_error = str(error)
-        log.warning("Ladle answered: %s", error)
+        # A refusal is an answer like another; what is no answer is worth a line.
+        level = logging.INFO if isinstance(error, REFUSALS) else logging.WARNING
+        log.log(level, "Ladle answered: %s", error)
 
     def _home(self, reply: PlacedReply) -> Home:
         home = Home(

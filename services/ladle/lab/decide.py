@@ -1,7 +1,7 @@
 """`ladle bench decide`: a decision over 100 to 100,000 workers; pure core, one process."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from ladle.core.apply import apply
@@ -18,18 +18,24 @@ REGIONS = 4
 DECISIONS = 400
 
 
-def run(*, rounds: int, progress: Callable[[str], None]) -> list[Figure]:
-    """Median time of a decision at each size, against 100 workers in the same round."""
+def run(
+    *,
+    rounds: int,
+    progress: Callable[[str], None],
+    sizes: Sequence[int] = WORKERS,
+    decisions: int = DECISIONS,
+) -> list[Figure]:
+    """Median time of a decision at each of `sizes` workers, against the first in the same round."""
     views = {}
-    for workers in WORKERS:
+    for workers in sizes:
         progress(f"building {workers:,} workers")
         views[workers] = synthetic_view(workers)
-    taken: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+    taken: dict[int, list[float]] = {workers: [] for workers in sizes}
     for number in range(rounds):
         for workers, view in views.items():
-            taken[workers].append(_time(view))
+            taken[workers].append(_time(view, decisions))
         progress(f"round {number + 1}/{rounds}")
-    base = taken[WORKERS[0]]
+    base = taken[sizes[0]]
     return [
         Figure(
             f"decide.{workers}",
@@ -89,9 +95,9 @@ def _event(view: View, server_id: str, sequence: int, kind: str, data: object) -
     apply(view, Entry(view.offset + 1, 1_800_000_000_000, 1, Kind.EVENT, {}, {}, payload))
 
 
-def _time(view: View) -> float:
+def _time(view: View, decisions: int) -> float:
     """Microseconds of one decision, the median of many for rooms of different sizes."""
-    entries = [_request(view, number) for number in range(DECISIONS)]
+    entries = [_request(view, number) for number in range(decisions)]
     times = []
     for entry in entries:
         begun = time.perf_counter_ns()

@@ -23,9 +23,17 @@ POLL_S = 0.02
 
 
 def run(
-    amqp_url: str, folder: Path, *, rounds: int, progress: Callable[[str], None]
+    amqp_url: str,
+    folder: Path,
+    *,
+    rounds: int,
+    progress: Callable[[str], None],
+    events: int = EVENTS,
 ) -> list[Figure]:
-    """Both links of the service and the yardstick, in turn; a quorum queue for each."""
+    """Both links of the service and the yardstick, in turn; a quorum queue for each.
+
+    `events` of each round is a multiple of what the yardstick counts by, SAY_EVERY.
+    """
     name = bench_name()
     with (
         declared_cell(amqp_url, f"{name}-fast", server_ids(SERVERS)) as fast_cell,
@@ -49,13 +57,13 @@ def run(
 
         def sink() -> Sample:
             nonlocal sink_count
-            sink_count += EVENTS
-            job = _job(amqp_url, sink_feed.take(EVENTS), queue=queue)
+            sink_count += events
+            job = _job(amqp_url, sink_feed.take(events), queue=queue)
             return _timed(job, load, yardstick, lambda: _heard(yardstick, sink_count))
 
         def journaled(service: Placement) -> Sample:
-            target = service.metric("ladle_events_total") + EVENTS
-            job = _job(amqp_url, feeds[service.cell].take(EVENTS))
+            target = service.metric("ladle_events_total") + events
+            job = _job(amqp_url, feeds[service.cell].take(events))
             return _timed(job, load, service, lambda: _folded(service, target))
 
         samples = interleave(
@@ -124,7 +132,7 @@ def _folded(service: Placement, target: float) -> None:
     until = time.monotonic() + TIMEOUT_S
     while service.metric("ladle_events_total") < target:
         if time.monotonic() > until:
-            raise BenchError(f"the service did not fold {EVENTS} events in {TIMEOUT_S} s")
+            raise BenchError(f"the service did not fold the events in {TIMEOUT_S} s")
         time.sleep(POLL_S)
 
 

@@ -15,6 +15,8 @@ from ladle_contracts.topology import Topology
 SERVERS, WORKERS = 100, 4
 INTERVAL_S = 5
 DAY_S = 86_400
+QUIET_S = 2
+"""Longer than plain statuses wait for company: what came before is in the journal."""
 BYTES_MAX = 5_000_000
 """The promise: from 100 servers of four workers on, less than this a server and day."""
 
@@ -26,10 +28,15 @@ COLUMNS = (
 
 
 def run(
-    amqp_url: str, folder: Path, *, seconds: int, progress: Callable[[str], None]
+    amqp_url: str,
+    folder: Path,
+    *,
+    seconds: int,
+    progress: Callable[[str], None],
+    servers: int = SERVERS,
 ) -> list[Figure]:
-    """Statuses of 100 servers of four workers for `seconds`, in real time, spread as in life."""
-    ids = server_ids(SERVERS)
+    """Statuses of servers of four workers for `seconds`, in real time, spread as in life."""
+    ids = server_ids(servers)
     with (
         declared_cell(amqp_url, bench_name(), ids) as cell,
         Placement(folder, name="journal", amqp_url=amqp_url, cell=cell, env={}) as service,
@@ -37,21 +44,21 @@ def run(
         register_fleet(
             amqp_url,
             Topology(cell),
-            servers=SERVERS,
+            servers=servers,
             workers=WORKERS,
             interval_ms=INTERVAL_S * 1000,
         )
-        time.sleep(3)
+        time.sleep(QUIET_S)
         before = service.metric("ladle_journal_offset")
         asyncio.run(_statuses(amqp_url, cell, ids, seconds, progress))
-        time.sleep(3)
+        time.sleep(QUIET_S)
         grown, records = _bytes_after(service.database, int(before))
-    per_day = grown / SERVERS / seconds * DAY_S
+    per_day = grown / servers / seconds * DAY_S
     return [
         Figure("journal.bytes_per_server_day", per_day, "B", BYTES_MAX, per_day / BYTES_MAX, 1),
         Figure(
             "journal.statuses_per_record",
-            SERVERS * seconds / INTERVAL_S / max(1, records),
+            servers * seconds / INTERVAL_S / max(1, records),
             "statuses",
             None,
             None,

@@ -18,23 +18,30 @@ BYTES_MAX = 300_000_000
 TIMEOUT_S = 300
 
 
-def run(amqp_url: str, folder: Path, *, progress: Callable[[str], None]) -> list[Figure]:
+def run(
+    amqp_url: str,
+    folder: Path,
+    *,
+    progress: Callable[[str], None],
+    servers: int = SERVERS,
+    rooms: int = ROOMS,
+) -> list[Figure]:
     """Register the fleet, create the rooms, and read the process's resident memory."""
-    ids = server_ids(SERVERS)
+    ids = server_ids(servers)
     with (
         declared_cell(amqp_url, bench_name(), ids) as cell,
         Placement(folder, name="memory", amqp_url=amqp_url, cell=cell, env={}) as service,
     ):
         empty = service.rss_bytes()
-        register_fleet(amqp_url, Topology(cell), servers=SERVERS, workers=WORKERS)
-        progress(f"{SERVERS} servers registered")
-        asyncio.run(publish(amqp_url, _rooms(cell, ids)))
+        register_fleet(amqp_url, Topology(cell), servers=servers, workers=WORKERS)
+        progress(f"{servers} servers registered")
+        asyncio.run(publish(amqp_url, _rooms(cell, ids, rooms)))
         until = time.monotonic() + TIMEOUT_S
-        while service.metric("ladle_rooms") < ROOMS:
+        while service.metric("ladle_rooms") < rooms:
             if time.monotonic() > until:
-                raise BenchError(f"the service did not know {ROOMS} rooms in {TIMEOUT_S} s")
+                raise BenchError(f"the service did not know {rooms} rooms in {TIMEOUT_S} s")
             time.sleep(0.5)
-            progress(f"{service.metric('ladle_rooms'):.0f} of {ROOMS} rooms")
+            progress(f"{service.metric('ladle_rooms'):.0f} of {rooms} rooms")
         full = service.rss_bytes()
     return [
         Figure("memory.rss", full, "B", BYTES_MAX, full / BYTES_MAX, 1),
@@ -42,8 +49,8 @@ def run(amqp_url: str, folder: Path, *, progress: Callable[[str], None]) -> list
     ]
 
 
-def _rooms(cell: str, ids: tuple[str, ...]) -> Iterator[Outgoing]:
-    for number in range(ROOMS):
-        server_id, sequence = ids[number % SERVERS], 2 + number // SERVERS
+def _rooms(cell: str, ids: tuple[str, ...], rooms: int) -> Iterator[Outgoing]:
+    for number in range(rooms):
+        server_id, sequence = ids[number % len(ids)], 2 + number // len(ids)
         created = RoomCreated(room_id=f"room-{number}", worker_id=str(number % WORKERS))
         yield event(cell, server_id, sequence, created)

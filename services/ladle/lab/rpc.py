@@ -1,7 +1,7 @@
 """`ladle bench rpc`: journaled `allocate` against a bare aio-pika echo."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,16 +12,21 @@ from ladle.lab.rounds import Figure, Sample, interleave, latency, throughput
 from ladle.lab.synthetic import register_fleet
 from ladle_contracts.topology import Topology
 
-OUTSTANDING = (1, 16, 256)
 SERVERS, WORKERS = 20, 8
 MESSAGES = {1: 400, 16: 2_500, 256: 6_000}
+"""How many are sent, by how many may be unanswered: about a second or two of each."""
 SERVED = "server"
 
 
 def run(
-    amqp_url: str, folder: Path, *, rounds: int, progress: Callable[[str], None]
+    amqp_url: str,
+    folder: Path,
+    *,
+    rounds: int,
+    progress: Callable[[str], None],
+    messages: Mapping[int, int] = MESSAGES,
 ) -> list[Figure]:
-    """Both links of the service and the yardstick, in turn, at 1, 16 and 256 outstanding."""
+    """Both links of the service and the yardstick, in turn; `messages` at each outstanding."""
     name = bench_name()
     figures: list[Figure] = []
     with (
@@ -40,18 +45,18 @@ def run(
         yardstick.hear()
         for service in (fast, plain):
             register_fleet(amqp_url, Topology(service.cell), servers=SERVERS, workers=WORKERS)
-        for outstanding in OUTSTANDING:
+        for outstanding, count in messages.items():
             progress(f"{outstanding} outstanding")
             samples = interleave(
                 {
-                    "yardstick": lambda n=outstanding: _echo(  # type: ignore[misc]
-                        amqp_url, queue, n, load, yardstick
+                    "yardstick": lambda n=outstanding, m=count: _echo(  # type: ignore[misc]
+                        amqp_url, queue, n, m, load, yardstick
                     ),
-                    "fast": lambda n=outstanding: _allocate(  # type: ignore[misc]
-                        amqp_url, fast, n, load
+                    "fast": lambda n=outstanding, m=count: _allocate(  # type: ignore[misc]
+                        amqp_url, fast, n, m, load
                     ),
-                    "plain": lambda n=outstanding: _allocate(  # type: ignore[misc]
-                        amqp_url, plain, n, load
+                    "plain": lambda n=outstanding, m=count: _allocate(  # type: ignore[misc]
+                        amqp_url, plain, n, m, load
                     ),
                 },
                 rounds,
@@ -76,25 +81,29 @@ def body() -> str:
     return json.dumps({"room_id": "room-{n}", "peers": 2})
 
 
-def _allocate(amqp_url: str, service: Placement, outstanding: int, load: Process) -> Sample:
+def _allocate(
+    amqp_url: str, service: Placement, outstanding: int, count: int, load: Process
+) -> Sample:
     job = Job(
         url=amqp_url,
         exchange=Topology(service.cell).placement_requests,
         routing_keys=["allocate"],
         bodies=[body()],
-        count=MESSAGES[outstanding],
+        count=count,
         outstanding=outstanding,
     )
     return measure(job, load, service)
 
 
-def _echo(amqp_url: str, queue: str, outstanding: int, load: Process, yardstick: Process) -> Sample:
+def _echo(
+    amqp_url: str, queue: str, outstanding: int, count: int, load: Process, yardstick: Process
+) -> Sample:
     job = Job(
         url=amqp_url,
         exchange="",
         routing_keys=[queue],
         bodies=[body()],
-        count=MESSAGES[outstanding],
+        count=count,
         outstanding=outstanding,
     )
     return measure(job, load, yardstick)
