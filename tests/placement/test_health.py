@@ -32,7 +32,7 @@ def state() -> State:
 @pytest.fixture
 async def server(state: State) -> AsyncIterator[HealthServer]:
     metrics = Metrics()
-    metrics.event("room-created", "applied").inc(3)
+    metrics.events.of("room-created", "applied").inc(3)
     server = HealthServer(HealthApp(metrics, state), host="127.0.0.1", port=0)
     await server.start()
     yield server

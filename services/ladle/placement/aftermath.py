@@ -102,7 +102,7 @@ class AfterCommit:
         if may_answer(message.reply_to):
             self._link.send([reply_to(message, body)])
         self._link.ack([message])
-        self._metrics.request(operation, "recalled").inc()
+        self._metrics.requests.inc(operation, "recalled")
 
     async def _recorded_reply(self, offset: int) -> bytes:
         for pause_ms in (*PAUSE_MS[:2], None):

@@ -1,9 +1,9 @@
 """What Prometheus may read of this service; base units, no label that grows with rooms."""
 
-from functools import cache
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.registry import Collector
+
+from ladle.placement.tallies import Counts, Spreads
 
 _LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LAG_S = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 15, 60, 300)
@@ -20,13 +20,11 @@ class Metrics:
         self._time_what_takes_time()
         self._gauge_the_writer()
 
-    def _counter(self, name: str, about: str, *labels: str) -> Counter:
-        return Counter(name, about, labels, registry=self.registry)
+    def _counter(self, name: str, about: str, *labels: str) -> Counts:
+        return Counts(name, about, labels, self.registry)
 
-    def _histogram(
-        self, name: str, about: str, buckets: tuple[float, ...], *labels: str
-    ) -> Histogram:
-        return Histogram(name, about, labels, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Spreads:
+        return Spreads(name, about, bounds, labels, self.registry)
 
     def _gauge(self, name: str, about: str) -> Gauge:
         return Gauge(name, about, registry=self.registry)
@@ -50,11 +48,6 @@ class Metrics:
         self.outbox = self._counter(
             "ladle_outbox_messages", "Own events and commands confirmed.", "what"
         )
-        # Finding a child by its labels costs as much as counting does.
-        self.event = cache(self.events.labels)
-        self.request = cache(self.requests.labels)
-        self.decision = cache(self.decisions.labels)
-        self.outbound = cache(self.outbox.labels)
 
     def _time_what_takes_time(self) -> None:
         self.event_lag = self._histogram(
@@ -63,7 +56,6 @@ class Metrics:
         self.request_seconds = self._histogram(
             "ladle_request_duration_seconds", "From delivery to reply.", _LATENCY_S, "operation"
         )
-        self.request_took = cache(self.request_seconds.labels)
         self.decision_seconds = self._histogram(
             "ladle_decision_duration_seconds", "Folding one write request.", _FOLD_S
         )

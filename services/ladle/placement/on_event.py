@@ -54,12 +54,12 @@ class OnEvent:
         if key is not None and key in writer.waiting:
             # The copy that waits for company is not known to the view yet, nor durable.
             writer.waiting.add_copy(arrival)
-            writer.metrics.event(event.type, "duplicate").inc()
+            writer.metrics.events.inc(event.type, "duplicate")
             return
         if is_duplicate_event(writer.view, payload, writer.scribe.next_offset):
             # Acked with the batch: the first copy may not be durable yet.
             writer.batch.acks.append(message)
-            writer.metrics.event(event.type, "duplicate").inc()
+            writer.metrics.events.inc(event.type, "duplicate")
             return
         if event.time_ms is not None:
             lag_ms = writer.clock.unix_ms() - event.time_ms
@@ -84,7 +84,7 @@ class OnEvent:
         writer.batch.acks.append(message)
         if event.type == "server-registered":
             writer.batch.after.append(partial(writer.aftermath.welcome, event.server_id))
-        writer.metrics.event(event.type, outcome["status"]).inc()
+        writer.metrics.events.inc(event.type, outcome["status"])
 
     def _on_marker(self, message: Message, writer: Writer) -> None:
         """Our own marker is back: everything published before it has been folded."""

@@ -131,7 +131,7 @@ class OnQuery:
         self._link.send([reply_to(arrival.message, body)])
         self._link.ack([arrival.message])
         code = answer["error"]["code"] if answer["status"] == "error" else "ok"
-        writer.metrics.request(operation_label(arrival.message), code).inc()
+        writer.metrics.requests.inc(operation_label(arrival.message), code)
 
 
 def behind(offset: int, min_offset: int) -> Answer:

@@ -63,7 +63,7 @@ class OnRequest:
         if decision:
             result = reply.get("outcome") or reply["error"]["code"]
             policy = decision.get("policy") or "none"
-            writer.metrics.decision(result, policy).inc()
+            writer.metrics.decisions.inc(result, policy)
         writer.answer(arrival, reply, operation=request.operation, offset=entry.offset)
 
     def refuse(self, arrival: Arrival, writer: Writer, reason: str, detail: str) -> None:

@@ -159,7 +159,7 @@ class Outbox:
             error = next(errors)
             if error is not None and not await self._is_settled(message, outbound, error):
                 return done
-            self._metrics.outbound(outbound["what"]).inc()
+            self._metrics.outbox.inc(outbound["what"])
         return len(pending)
 
     def _encoded(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> Outgoing | None:

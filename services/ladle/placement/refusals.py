@@ -63,7 +63,7 @@ def refuse_address(arrival: Arrival, writer: Writer) -> None:
     writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
     writer.dead_letter(message, reason, detail)
     writer.metrics.replies_refused.inc()
-    writer.metrics.request(operation_label(message), reason).inc()
+    writer.metrics.requests.inc(operation_label(message), reason)
 
 
 def operation_label(message: Message) -> str:
@@ -77,9 +77,9 @@ def refuse_event(
     """To the dead letters with the reason; an unknown type of a known server is only counted."""
     if reason == Reason.UNKNOWN_TYPE and server_id in writer.view.servers:
         writer.batch.acks.append(message)
-        writer.metrics.event("unknown", "ignored").inc()
+        writer.metrics.events.inc("unknown", "ignored")
         return
     digest = hashlib.sha256(message.body).hexdigest()
     writer.reject(message, reason, detail, digest)
     writer.dead_letter(message, reason, detail)
-    writer.metrics.event("refused", "dead").inc()
+    writer.metrics.events.inc("refused", "dead")

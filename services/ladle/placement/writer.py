@@ -250,9 +250,9 @@ class Writer:
             Kind.STATUSES, origin={}, inputs={}, payload={"statuses": statuses}
         )
         ignored = len(outcome.get("ignored", ()))
-        self.metrics.event("worker-status", "applied").inc(len(statuses) - ignored)
+        self.metrics.events.of("worker-status", "applied").inc(len(statuses) - ignored)
         if ignored:
-            self.metrics.event("worker-status", "ignored").inc(ignored)
+            self.metrics.events.of("worker-status", "ignored").inc(ignored)
 
     def _tick_if_due(self) -> None:
         due_ms = next_due_ms(self.view)
@@ -333,7 +333,7 @@ class Writer:
         for recalled in batch.recalled:
             self.aftermath.recall(recalled.message, recalled.offset, recalled.operation)
         for dead in batch.dead_letters:
-            self.metrics.dead_letters.labels(dead.reason).inc()
+            self.metrics.dead_letters.inc(dead.reason)
             self.aftermath.dead_letter(dead.message, dead.reason, dead.detail)
         if batch.committed:
             self.aftermath.publish(batch.committed)
@@ -348,9 +348,9 @@ class Writer:
             body = wire_reply(waiting.answer, term=waiting.term, offset=waiting.offset)
             sent.replies.append(reply_to(request, body))
         sent.acks.append(request)
-        self.metrics.request(waiting.operation, waiting.outcome).inc()
+        self.metrics.requests.inc(waiting.operation, waiting.outcome)
         seconds = now - waiting.arrival.received
-        self.metrics.request_took(waiting.operation).observe(seconds)
+        self.metrics.request_seconds.observe(seconds, waiting.operation)
 
     # -- going back --------------------------------------------------------------------------
 
