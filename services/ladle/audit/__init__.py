@@ -1,0 +1,1 @@
+"""Audit: read a journal from anywhere, prove it, replay it, compare and tell."""

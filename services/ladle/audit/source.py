@@ -1,0 +1,81 @@
+"""What every source of records looks like to an auditor, whatever it is made of.
+
+Records come in pages, so that memory does not grow with the log. A line that cannot be read is an
+item of its own: the walk goes on behind it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from ladle.core.record import FIRST_PREV_HASH, Record
+from ladle.journal.store import Head, Snapshot
+
+PAGE = 1_000
+"""Records in a page: enough to make a round trip cheap, few enough to stay small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """In place of a record: what stands there is none. `where` names the file and line."""
+
+    where: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """The source ends in the middle of a record, as a copy or a crash leaves it: no tampering."""
+
+    where: str
+
+
+Item = Record | Damaged | Torn
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a source says of itself before it is read.
+
+    after: the record before the first (offset 0 and 64 zeros for a whole journal).
+    head: the last record; None: only reading it tells.
+    selected: the filter that left records out, in words; None: all of the range are there.
+    changed: what is known to be wrong already (a file's checksum), each a sentence.
+    """
+
+    after_offset: int = 0
+    after_hash: str = FIRST_PREV_HASH
+    head: Head | None = None
+    selected: str | None = None
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The view's tables as one read shows them, with the newest offset that any row reflects."""
+
+    snapshot: Snapshot
+    newest_offset: int
+
+
+class Source(Protocol):
+    """A log to audit, read only; opened by `open_source`. All methods may raise SourceError."""
+
+    name: str
+    """For people; no password in it."""
+
+    def claim(self) -> Claim: ...
+
+    def rows(self) -> Rows | None:
+        """The view's rows beside the log, in one consistent read; None where there are none."""
+        ...
+
+    def pages(self, after_offset: int = 0) -> Iterator[list[Item]]:
+        """Everything behind `after_offset`, in the order in which it stands there."""
+        ...
+
+    def share_read(self, offset: int) -> float | None:
+        """How much of it lies at or before `offset`, from 0 to 1; None where nobody knows."""
+        ...
+
+    def close(self) -> None: ...
