@@ -122,7 +122,7 @@ async def test_a_copy_inside_the_open_batch_is_acked_with_it(w: Writing) -> None
     assert w.unacked() == 0
     events = [r for r in await w.records() if r.kind == Kind.EVENT and r.room_id == "room"]
     assert len(events) == 1
-    assert w.metrics.event("room-created", "duplicate")._value.get() == 1
+    assert w.metrics.events.of("room-created", "duplicate").value == 1
 
 
 async def test_a_request_again_inside_the_open_batch_gets_the_same_answer(w: Writing) -> None:

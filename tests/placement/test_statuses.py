@@ -90,7 +90,7 @@ async def test_a_second_copy_is_acked_no_earlier_than_the_first_is_durable(w: Wr
     assert w.unacked() == 0
     (record,) = shared(await w.records())
     assert statuses_in(record) == 1
-    assert w.metrics.event("worker-status", "duplicate")._value.get() == 1
+    assert w.metrics.events.of("worker-status", "duplicate").value == 1
 
 
 async def test_a_copy_of_a_durable_one_is_acked_at_once(w: Writing) -> None:
