@@ -7,6 +7,7 @@ from typing import Any
 from ladle.core.record import Entry, Record
 from ladle.journal.chain import seal
 from ladle.journal.store import Head
+from ladle.journal.subjects import subjects
 
 SALT_BYTES = 16
 SALTS_AT_ONCE = 256
@@ -43,18 +44,3 @@ class Scribe:
         )
         self.head = Head(record.offset, record.hash, record.recorded_at_ms)
         return record
-
-
-def subjects(entry: Entry, outcome: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The room and the server that a record is about, for the journal's look-up columns."""
-    payload = entry.payload
-    data = payload.get("data") or payload.get("body") or {}
-    room_id = data.get("room_id") or entry.inputs.get("room_id")
-    server_id = payload.get("source_server_id") or data.get("server_id")
-    reply = outcome.get("reply")
-    if reply:
-        room_id = reply.get("room_id") or room_id
-        server = reply.get("server")
-        if server:
-            server_id = server.get("server_id") or server_id
-    return room_id, server_id

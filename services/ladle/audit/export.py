@@ -1,0 +1,147 @@
+"""An export: a folder of files with the journal's records, and a manifest that vouches for them.
+
+The manifest is written last, in one piece: a folder without one is an export that did not end.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ladle.audit.export_files import FORMATS, HashingFile, RowWriter
+from ladle.audit.export_rows import COLUMNS, Row, Wanted, row_of
+from ladle.core.record import Record
+from ladle.journal.store import Head
+
+MANIFEST = "manifest.json"
+FORMAT = "ladle-journal-export"
+FORMAT_VERSION = 1
+ROWS_PER_FILE = 500_000
+"""A file that ends now and then bounds what a format keeps about itself until it is closed."""
+
+
+class ExportRefused(Exception):
+    """The folder holds something already; an export never writes over what it finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file as the manifest names it. Offsets are those of its first and last row."""
+
+    name: str
+    rows: int
+    first_offset: int
+    last_offset: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    name: str
+    file: HashingFile
+    writer: RowWriter
+    first_offset: int
+    last_offset: int = 0
+    rows: int = 0
+
+
+class Export:
+    """`add` pages of records in order, then `finish`; or `abandon`, which leaves no manifest."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        format_: str,
+        wanted: Wanted | None = None,
+        redact: bool = False,
+        cell: str = "default",
+        rows_per_file: int = ROWS_PER_FILE,
+    ) -> None:
+        """Raises ExportRefused unless `folder` is new or empty; KeyError for an unknown format."""
+        self._ending, self._make_writer = FORMATS[format_]
+        self._folder = folder
+        self._format = format_
+        self._wanted = wanted or Wanted()
+        self._redact = redact
+        self._cell = cell
+        self._rows_per_file = rows_per_file
+        self._open: _OpenFile | None = None
+        self._files: list[FileEntry] = []
+        self.rows = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ExportRefused(f"{folder} is not empty")
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Write those of the page that are wanted."""
+        rows = [row_of(r, redact=self._redact) for r in records if self._wanted.takes(r)]
+        while rows:
+            current = self._open or self._new_file(rows[0]["offset"])
+            fitting = rows[: self._rows_per_file - current.rows]
+            rows = rows[len(fitting) :]
+            self._write(current, fitting)
+
+    def finish(self, head: Head) -> dict[str, Any]:
+        """Close the files and write the manifest, which is returned.
+
+        head: the last record of the journal that was read, wanted or not.
+        """
+        self._close_file()
+        manifest = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "encoding": self._format,
+            "cell": self._cell,
+            "columns": list(COLUMNS),
+            "redacted": self._redact,
+            "filters": self._wanted.as_dict(),
+            # Only an export of everything is a chain; of the others, each record alone verifies.
+            "complete": self._wanted.is_everything,
+            "rows": self.rows,
+            "first_offset": self._files[0].first_offset if self._files else None,
+            "last_offset": self._files[-1].last_offset if self._files else None,
+            "head": {"offset": head.offset, "hash": head.hash},
+            "files": [asdict(entry) for entry in self._files],
+        }
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        unfinished = self._folder / f"{MANIFEST}.part"
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, self._folder / MANIFEST)
+        return manifest
+
+    def abandon(self) -> None:
+        """Close what is open; there is no manifest, and that says enough."""
+        if self._open is not None:
+            self._open.file.close()
+            self._open = None
+
+    def _new_file(self, first_offset: int) -> _OpenFile:
+        name = f"journal-{first_offset:012d}{self._ending}"
+        file = HashingFile(self._folder / name)
+        self._open = _OpenFile(name, file, self._make_writer(file, self._cell), first_offset)
+        return self._open
+
+    def _write(self, current: _OpenFile, rows: Sequence[Row]) -> None:
+        current.writer.write(rows)
+        current.rows += len(rows)
+        current.last_offset = rows[-1]["offset"]
+        self.rows += len(rows)
+        if current.rows >= self._rows_per_file:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        current, self._open = self._open, None
+        if current is None:
+            return
+        current.writer.close()
+        size, sha256 = current.file.size, current.file.sha256
+        current.file.close()
+        self._files.append(
+            FileEntry(
+                current.name, current.rows, current.first_offset, current.last_offset, size, sha256
+            )
+        )

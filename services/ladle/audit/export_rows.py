@@ -1,0 +1,158 @@
+"""A record as a row of an export, and which records an export takes.
+
+All formats have the same columns. Body and salt stand in a row as they stand in the journal, so
+that `body_digest` and `hash` can be computed from the row alone, in any language.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ladle.core.record import Record
+from ladle_contracts.times import to_ms, to_rfc3339
+
+COLUMNS = (
+    "offset",
+    "recorded_at_ms",
+    "term",
+    "kind",
+    "schema_version",
+    "body",
+    "salt",
+    "body_digest",
+    "prev_hash",
+    "hash",
+    "room_id",
+    "server_id",
+)
+CONTENT = ("body", "salt", "room_id", "server_id")
+"""What a redacted export leaves out. The two ids are copies of what the body says."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An offset or a time (Unix ms), never both; how `--from` and `--until` say where."""
+
+    offset: int | None = None
+    unix_ms: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Moment":
+        """`1234` or `2026-11-22T09:00:00Z`; raises ValueError."""
+        if text.isascii() and text.isdecimal():
+            return cls(offset=int(text))
+        try:
+            return cls(unix_ms=to_ms(text))
+        except ValueError as error:
+            raise ValueError(f"{text!r} is neither an offset nor a time: {error}") from None
+
+    def __str__(self) -> str:
+        return str(self.offset) if self.unix_ms is None else to_rfc3339(self.unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which records an export takes; everything unless it says otherwise. Bounds are inclusive."""
+
+    room_id: str | None = None
+    server_id: str | None = None
+    kinds: tuple[str, ...] = ()
+    begin: Moment | None = None
+    end: Moment | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        return self == Wanted()
+
+    def takes(self, record: Record) -> bool:
+        """Is this record one of them?"""
+        if self.room_id is not None and record.room_id != self.room_id:
+            return False
+        if self.server_id is not None and record.server_id != self.server_id:
+            return False
+        if self.kinds and record.kind not in self.kinds:
+            return False
+        return self._begun(record) and not self._ended(record)
+
+    def first_offset(self) -> int:
+        """No record below this one is wanted; 1 where a time, and no offset, bounds them."""
+        return (self.begin.offset or 1) if self.begin else 1
+
+    def is_past(self, record: Record) -> bool:
+        """True where neither this record nor any later one is wanted: reading may end."""
+        offset = self.end.offset if self.end else None
+        # A time ends nothing: the clock of a later term may be behind that of an earlier one.
+        return offset is not None and record.offset > offset
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the manifest; only what was asked for."""
+        said = {
+            "room_id": self.room_id,
+            "server_id": self.server_id,
+            "kinds": list(self.kinds) or None,
+            "from": None if self.begin is None else str(self.begin),
+            "until": None if self.end is None else str(self.end),
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+    def _begun(self, record: Record) -> bool:
+        begin = self.begin
+        if begin is None:
+            return True
+        if begin.offset is not None:
+            return record.offset >= begin.offset
+        return begin.unix_ms is None or record.recorded_at_ms >= begin.unix_ms
+
+    def _ended(self, record: Record) -> bool:
+        end = self.end
+        if end is None:
+            return False
+        if end.offset is not None:
+            return record.offset > end.offset
+        return end.unix_ms is not None and record.recorded_at_ms > end.unix_ms
+
+
+def row_of(record: Record, *, redact: bool = False) -> Row:
+    """The record's columns, in order: body as its exact text, salt in hex.
+
+    None for what is not there: `room_id` and `server_id` where the record names none, body and
+    salt where they were erased, and all four where `redact` leaves them out.
+    """
+    there = bool(record.body) and not redact
+    return {
+        "offset": record.offset,
+        "recorded_at_ms": record.recorded_at_ms,
+        "term": record.term,
+        "kind": record.kind,
+        "schema_version": record.schema_version,
+        "body": record.body.decode() if there else None,
+        "salt": record.salt.hex() if there else None,
+        "body_digest": record.body_digest,
+        "prev_hash": record.prev_hash,
+        "hash": record.hash,
+        "room_id": None if redact else record.room_id,
+        "server_id": None if redact else record.server_id,
+    }
+
+
+def record_of(row: Mapping[str, Any]) -> Record:
+    """The record that `row_of` wrote; an absent or empty body is one that was left out.
+
+    Raises KeyError, TypeError or ValueError where the row is none of ours.
+    """
+    return Record(
+        offset=int(row["offset"]),
+        recorded_at_ms=int(row["recorded_at_ms"]),
+        term=int(row["term"]),
+        kind=row["kind"],
+        schema_version=int(row["schema_version"]),
+        body=(row.get("body") or "").encode(),
+        salt=bytes.fromhex(row.get("salt") or ""),
+        body_digest=row["body_digest"],
+        prev_hash=row["prev_hash"],
+        hash=row["hash"],
+        room_id=row.get("room_id") or None,
+        server_id=row.get("server_id") or None,
+    )
