@@ -5,7 +5,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,7 @@ class SteeredStore(SqliteStore):
 
 def _unstorable(record: Record) -> Record:
     """The record with a text that no database holds: a BadData of the real store's own."""
-    values = {name: getattr(record, name) for name in Record.__slots__}
-    return Record(**{**values, "room_id": "nul \0"})
+    return replace(record, room_id="nul \0")
 
 
 class LoggingLink(MemoryLink):
@@ -213,6 +212,14 @@ class Writing:
         consistency = await check(self.store)
         assert consistency.holds, consistency.differing
 
+    async def failure(self) -> BaseException:
+        """What ends the term, once it has."""
+        async with asyncio.timeout(10):
+            await asyncio.wait([self.term.over])
+        error = self.term.over.exception()
+        assert error is not None
+        return error
+
     # Time and turns
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
@@ -222,6 +229,10 @@ class Writing:
                 failed = self.term.over.done() and self.term.over.exception()
                 assert not failed, f"the term ended ({failed!r}) while waiting for {what}"
                 await asyncio.sleep(0.002)
+
+    async def settled(self) -> None:
+        """A moment for the database's thread, where there is nothing to wait for."""
+        await asyncio.sleep(0.02)
 
     async def quiet(self) -> None:
         """Until all that came is folded and durable, but for statuses that wait."""
