@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ladle.audit.export_files import FORMATS, HashingFile, RowWriter
-from ladle.audit.export_rows import COLUMNS, Row, Wanted, row_of
+from ladle.audit.export_rows import Row, Wanted, row_of
+from ladle.audit.form import COLUMNS
 from ladle.core.record import Record
 from ladle.journal.store import Head
 

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, Protocol
 
 import orjson
 
-from ladle.audit.export_rows import COLUMNS, Row
+from ladle.audit.export_rows import Row
+from ladle.audit.form import COLUMNS, INTEGERS
 from ladle_contracts.times import to_rfc3339
 
 GROUP_ROWS_MAX = 10_000
@@ -132,9 +133,8 @@ class Parquet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        numbers = {"offset", "recorded_at_ms", "term", "schema_version"}
         self._schema = pa.schema(
-            [(name, pa.int64() if name in numbers else pa.string()) for name in COLUMNS]
+            [(name, pa.int64() if name in INTEGERS else pa.string()) for name in COLUMNS]
         )
         self._table = pa.Table
         self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
@@ -144,7 +144,7 @@ class Parquet:
     def write(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._rows.append(row)
-            self._bytes += len(row["body"] or "")
+            self._bytes += len(row["body"])
             if len(self._rows) >= GROUP_ROWS_MAX or self._bytes >= GROUP_BYTES_MAX:
                 self._write_group()
 

@@ -4,29 +4,15 @@ All formats have the same columns. Body and salt stand in a row as they stand in
 that `body_digest` and `hash` can be computed from the row alone, in any language.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ladle.audit.form import fields_of
 from ladle.core.record import Record
 from ladle_contracts.times import to_ms, to_rfc3339
 
-COLUMNS = (
-    "offset",
-    "recorded_at_ms",
-    "term",
-    "kind",
-    "schema_version",
-    "body",
-    "salt",
-    "body_digest",
-    "prev_hash",
-    "hash",
-    "room_id",
-    "server_id",
-)
-CONTENT = ("body", "salt", "room_id", "server_id")
-"""What a redacted export leaves out. The two ids are copies of what the body says."""
+ERASED: dict[str, Any] = {"body": "", "salt": "", "room_id": None, "server_id": None}
+"""What a redacted export has in place of content. The two ids are copies of what the body says."""
 
 Row = dict[str, Any]
 
@@ -115,44 +101,6 @@ class Wanted:
 
 
 def row_of(record: Record, *, redact: bool = False) -> Row:
-    """The record's columns, in order: body as its exact text, salt in hex.
-
-    None for what is not there: `room_id` and `server_id` where the record names none, body and
-    salt where they were erased, and all four where `redact` leaves them out.
-    """
-    there = bool(record.body) and not redact
-    return {
-        "offset": record.offset,
-        "recorded_at_ms": record.recorded_at_ms,
-        "term": record.term,
-        "kind": record.kind,
-        "schema_version": record.schema_version,
-        "body": record.body.decode() if there else None,
-        "salt": record.salt.hex() if there else None,
-        "body_digest": record.body_digest,
-        "prev_hash": record.prev_hash,
-        "hash": record.hash,
-        "room_id": None if redact else record.room_id,
-        "server_id": None if redact else record.server_id,
-    }
-
-
-def record_of(row: Mapping[str, Any]) -> Record:
-    """The record that `row_of` wrote; an absent or empty body is one that was left out.
-
-    Raises KeyError, TypeError or ValueError where the row is none of ours.
-    """
-    return Record(
-        offset=int(row["offset"]),
-        recorded_at_ms=int(row["recorded_at_ms"]),
-        term=int(row["term"]),
-        kind=row["kind"],
-        schema_version=int(row["schema_version"]),
-        body=(row.get("body") or "").encode(),
-        salt=bytes.fromhex(row.get("salt") or ""),
-        body_digest=row["body_digest"],
-        prev_hash=row["prev_hash"],
-        hash=row["hash"],
-        room_id=row.get("room_id") or None,
-        server_id=row.get("server_id") or None,
-    )
+    """The record's columns, in order; with `redact` without content, as if it had been erased."""
+    row = fields_of(record)
+    return {**row, **ERASED} if redact else row
