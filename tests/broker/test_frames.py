@@ -1,6 +1,7 @@
 """Our frames against pamqp's, which stands for the rest of the world."""
 
 import math
+import time
 
 import pamqp.frame
 import pytest
@@ -164,3 +165,39 @@ def test_a_broken_table_is_an_empty_one(table: bytes) -> None:
 @given(noise=st.binary(max_size=200))
 def test_no_table_can_raise(noise: bytes) -> None:
     assert isinstance(frames.read_table(noise, 0, len(noise)), dict)
+
+
+def a_value(kind: bytes, content: bytes) -> bytes:
+    """A value of a kind that says its size."""
+    return kind + len(content).to_bytes(4, "big") + content
+
+
+def test_tables_in_one_another_are_read_to_a_depth() -> None:
+    inner = b"\x01b" + a_value(b"A", b"t\x01" + a_value(b"x", b"\xff") + b"V")
+    table = b"\x01a" + a_value(b"F", inner)
+    assert frames.read_table(table, 0, len(table)) == {"a": {"b": [True, b"\xff", None]}}
+    deep = b""
+    for _ in range(frames.TABLE_DEPTH_MAX - 1):
+        deep = b"\x01a" + a_value(b"F", deep)
+    assert frames.read_table(deep, 0, len(deep)) != {}
+
+
+def test_no_depth_ends_the_connection() -> None:
+    """Read by recursion, one such message ends each connection that it is redelivered to."""
+    deep = b""
+    for _ in range(15_000):
+        deep = b"\x01a" + a_value(b"F", deep)
+    assert frames.read_table(deep, 0, len(deep)) == {}
+
+
+def test_many_small_values_take_no_time() -> None:
+    """Where the rest is copied for each, this takes ten seconds, and ten such messages a minute."""
+    table = b"\x01a" + a_value(b"A", b"V" * 120_000)
+    started = time.process_time()
+    assert frames.read_table(table, 0, len(table)) == {"a": [None] * 120_000}
+    assert time.process_time() - started < 1
+
+
+def test_a_value_longer_than_its_table_breaks_it() -> None:
+    table = b"\x01a" + b"S\x00\x00\x00\x09short"
+    assert frames.read_table(table + b"more of the frame", 0, len(table)) == {}

@@ -53,7 +53,14 @@ _ACK = Struct(">BHIIQBB")
 _PERSISTENT, _TRANSIENT = b"\x02", b"\x01"
 _BASIC = 60
 _SHORT_MAX = 255
-_LONG_STRING = ord("S")
+_SIZED = b"SFAx"
+_LONG_STRING, _TABLE_KIND, _ARRAY_KIND, _ = _SIZED
+_VALUE_BYTES_MAX = 9
+"""Of a value that does not say its size: its kind and at most 64 bits."""
+
+TABLE_DEPTH_MAX = 16
+"""Tables and arrays in one another; RabbitMQ itself nests two."""
+
 
 # Property flags, in the order in which the properties follow; the kind says how each is read.
 _SHORT, _TABLE, _OCTET, _TIMESTAMP = range(4)
@@ -190,22 +197,49 @@ def _plan(flags: int) -> _Plan:
 
 
 def read_table(buffer: bytes, position: int, end: int) -> Mapping[str, object]:
-    """A field table between two positions; empty where it is malformed."""
-    table: dict[str, object] = {}
+    """A field table between two positions; empty where it is malformed, or nested too deep."""
     try:
-        while position < end:
-            name, position = read_short(buffer, position)
-            if buffer[position] == _LONG_STRING:
-                (size,) = U32.unpack_from(buffer, position + 1)
-                position += 5 + size
-                table[name] = _text(buffer[position - size : position])
-            else:
-                used, value = embedded_value(buffer[position:end])
-                table[name] = bytes(value) if isinstance(value, bytearray) else value
-                position += used
+        return _table_in(buffer, position, end, 1)
     except (StructError, ValueError, IndexError, OverflowError, OSError):
         return _NO_HEADERS
+
+
+# Not pamqp's own way into tables and arrays: it copies what is left with each value, and ends in a
+# RecursionError where a stranger nests a thousand of them.
+
+
+def _table_in(buffer: bytes, position: int, end: int, depth: int) -> dict[str, object]:
+    table: dict[str, object] = {}
+    while position < end:
+        name, position = read_short(buffer, position)
+        table[name], position = _value_in(buffer, position, end, depth)
     return table
+
+
+def _array_in(buffer: bytes, position: int, end: int, depth: int) -> list[object]:
+    array: list[object] = []
+    while position < end:
+        value, position = _value_in(buffer, position, end, depth)
+        array.append(value)
+    return array
+
+
+def _value_in(buffer: bytes, position: int, end: int, depth: int) -> tuple[object, int]:
+    """The value that begins there with its kind, and where it ends."""
+    kind = buffer[position]
+    if kind not in _SIZED:
+        used, value = embedded_value(buffer[position : position + _VALUE_BYTES_MAX])
+        return value, position + used
+    start = position + 5
+    stop = start + int(U32.unpack_from(buffer, position + 1)[0])
+    if stop > end or depth >= TABLE_DEPTH_MAX:
+        raise ValueError("longer than what it stands in, or nested too deep")
+    if kind == _TABLE_KIND:
+        return _table_in(buffer, start, stop, depth + 1), stop
+    if kind == _ARRAY_KIND:
+        return _array_in(buffer, start, stop, depth + 1), stop
+    raw = buffer[start:stop]
+    return (_text(raw) if kind == _LONG_STRING else raw), stop
 
 
 def _text(raw: bytes) -> str | bytes:
