@@ -6,6 +6,7 @@ item of its own: the walk goes on behind it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from ladle.core.record import FIRST_PREV_HASH, Record
@@ -15,22 +16,24 @@ PAGE = 1_000
 """Records in a page: enough to make a round trip cheap, few enough to stay small."""
 
 
-@dataclass(frozen=True, slots=True)
-class Damaged:
-    """In place of a record: what stands there is none. `where` names the file and line."""
+class Fault(StrEnum):
+    """What may be wrong with a source beside the records in it."""
 
-    where: str
+    DAMAGED = "damaged"  # in place of a record: what stands there is none
+    CHANGED = "changed"  # a file is not the one that the manifest vouches for
+    TORN = "torn"  # it ends in the middle of a record, as a copy or a crash leaves it
+    MISSING = "missing"  # a file that the manifest names is not there
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Among the records, at its place. said: a sentence that names file and line."""
+
+    fault: Fault
     said: str
 
 
-@dataclass(frozen=True, slots=True)
-class Torn:
-    """The source ends in the middle of a record, as a copy or a crash leaves it: no tampering."""
-
-    where: str
-
-
-Item = Record | Damaged | Torn
+Item = Record | Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,12 @@ class Claim:
     after: the record before the first (offset 0 and 64 zeros for a whole journal).
     head: the last record; None: only reading it tells.
     selected: the filter that left records out, in words; None: all of the range are there.
-    changed: what is known to be wrong already (a file's checksum), each a sentence.
     """
 
     after_offset: int = 0
     after_hash: str = FIRST_PREV_HASH
     head: Head | None = None
     selected: str | None = None
-    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,82 @@
+"""An export's manifest, read back: which files there should be, and what they should hold."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ladle.audit.errors import Incomplete, Unreachable, Unreadable
+from ladle.audit.source import Claim
+from ladle.journal.store import Head
+
+MANIFEST = "manifest.json"
+UNFINISHED = "manifest.json.part"
+FORMAT = "ladle-journal-export"
+FORMAT_VERSION = 1
+ENDINGS = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
+MANIFEST_ADVICE = "get the export again, whole; or name one of its files to read that one alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file of the log. size and sha256 are None where no manifest vouches for it."""
+
+    path: Path
+    first_offset: int | None = None
+    last_offset: int | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+
+def files_of(folder: Path) -> tuple[list[Listed], Claim]:
+    """The files of a folder in the order of the log, and what its manifest claims.
+
+    Without a manifest: all files with an export's ending, by name. Raises SourceError.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        if (folder / UNFINISHED).exists():
+            raise Incomplete(f"{folder} is an export that did not end", "export once more")
+        found = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
+        if not found:
+            raise Unreadable(f"{folder} holds no file of an export", "give the export's folder")
+        return [Listed(path) for path in found], Claim()
+    try:
+        told = orjson.loads(manifest.read_bytes())
+        if told["format"] != FORMAT or type(told["format_version"]) is not int:
+            raise ValueError("it is that of something else")
+        if told["format_version"] > FORMAT_VERSION:
+            raise Unreadable(
+                f"{manifest} is of format version {told['format_version']}, this program knows "
+                f"{FORMAT_VERSION}",
+                "audit it with a newer Ladle",
+            )
+        return [_listed(folder, file) for file in told["files"]], _claim(told)
+    except OSError as error:
+        raise Unreachable(f"{manifest}: {error}", "check who may read it") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unreadable(
+            f"{manifest} is no manifest of an export: {error!r}", MANIFEST_ADVICE
+        ) from (error)
+
+
+def _listed(folder: Path, file: dict[str, Any]) -> Listed:
+    name = str(file["name"])
+    if Path(name).name != name:
+        raise ValueError(f"the file name {name!r} leads elsewhere")
+    return Listed(
+        folder / name,
+        int(file["first_offset"]),
+        int(file["last_offset"]),
+        int(file["bytes"]),
+        str(file["sha256"]),
+    )
+
+
+def _claim(told: dict[str, Any]) -> Claim:
+    if told["complete"]:
+        head = told["head"]
+        return Claim(head=Head(int(head["offset"]), str(head["hash"]), 0))
+    filters = ", ".join(f"{name} {value}" for name, value in sorted(told["filters"].items()))
+    return Claim(selected=filters or "a filter")

@@ -1,0 +1,188 @@
+"""`ladle audit verify`: everything that must hold of a journal, in one pass.
+
+The first difference is reported in full and the others are counted; missing records and what could
+not be checked are told apart from what is wrong.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ladle.audit.derive import Derivation
+from ladle.audit.errors import INCOMPLETE, VERIFIED, VIOLATION, Unreadable
+from ladle.audit.finding import Finding, Findings, Law
+from ladle.audit.rows import differing_rows
+from ladle.audit.source import Claim, Fault, Flaw, Item, Rows, Source
+from ladle.audit.walk import Gaps, Walk, is_erased
+from ladle.core.record import FIRST_PREV_HASH, SCHEMA_VERSION, Kind, Record
+from ladle.journal.chain import rehash
+from ladle.journal.store import Head
+
+KINDS = frozenset(kind.value for kind in Kind)
+START = Head(0, FIRST_PREV_HASH, 0)
+FILE_ADVICE = "audit it with the Ladle that wrote it, or a newer one"
+
+Progress = Callable[[int, float | None], None]
+"""(records read, share of the whole from 0 to 1 or None)."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found. head: the last record that was read.
+
+    derived: records that the core derived again; erased: whose content was taken away.
+    rows: rows of the view that were compared; None where they were not.
+    missing: ends and pieces that are not there, each a sentence. unchecked: likewise.
+    """
+
+    source: str
+    records: int = 0
+    head: Head = START
+    derived: int = 0
+    erased: int = 0
+    rows: int | None = None
+    findings: Findings = field(default_factory=Findings)
+    gaps: Gaps = field(default_factory=Gaps)
+    missing: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """What is wrong outweighs what is missing: a gap may be an accident."""
+        if self.findings.count:
+            return VIOLATION
+        return INCOMPLETE if self.missing or self.gaps.records else VERIFIED
+
+
+def verify(source: Source, progress: Progress = lambda records, share: None) -> Report:
+    """Check the whole source; O(records) time, O(view) memory. Raises SourceError."""
+    started = time.perf_counter()
+    report = Report(source.name)
+    rows = source.rows()
+    claim = source.claim()
+    check = _Check(report, claim)
+    for page in source.pages():
+        for item in page:
+            check.item(item)
+        progress(report.records, source.share_read(check.walk.offset))
+    check.end(rows)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+class _Check:
+    """One pass: the walk along the chain, and the derivation beside it."""
+
+    def __init__(self, report: Report, claim: Claim) -> None:
+        self.report = report
+        self.claim = claim
+        self.walk = Walk(claim.after_offset, claim.after_hash, sparse=claim.selected is not None)
+        self.walk.gaps = report.gaps
+        self.derivation = Derivation()
+        if claim.after_offset:
+            first = claim.after_offset + 1
+            self.derivation.stop(first, f"it begins at record {first}, without those before it")
+        elif claim.selected is not None:
+            self.derivation.stop(1, f"it holds a selection ({claim.selected})")
+
+    def item(self, item: Item) -> None:
+        if isinstance(item, Record):
+            self.record(item)
+        else:
+            self.flaw(item)
+
+    def flaw(self, flaw: Flaw) -> None:
+        if flaw.fault in (Fault.TORN, Fault.MISSING):
+            self.report.missing.append(flaw.said)
+            return
+        offset = None
+        if flaw.fault is Fault.DAMAGED:
+            self.walk.skip_damaged()
+            offset = self.walk.offset
+            self.derivation.stop(offset, "it cannot be read")
+        self.report.findings.add(Finding(Law.READABLE, offset, flaw.said))
+
+    def record(self, record: Record) -> None:
+        report, walk = self.report, self.walk
+        before, gaps, count = walk.offset, walk.gaps.records, report.findings.count
+        for finding in walk.step(record):
+            report.findings.add(finding)
+        if report.findings.count == count:
+            _refuse_unknown(record)
+        report.records += 1
+        if walk.gaps.records > gaps:
+            self.derivation.stop(record.offset, f"record {before + 1} is missing before it")
+        if is_erased(record):
+            report.erased += 1
+            self.derivation.stop(record.offset, "its content was erased")
+        if walk.offset == before:
+            return  # Out of order: the state before it is not the present one.
+        for finding in self.derivation.step(record):
+            report.findings.add(finding)
+
+    def end(self, rows: Rows | None) -> None:
+        """What only the end shows: a missing tail, the tables, what could not be checked."""
+        report, walk = self.report, self.walk
+        report.head = walk.head
+        report.derived = self.derivation.records
+        self._head()
+        if self.derivation.stopped is not None:
+            offset, why = self.derivation.stopped
+            last = f" to {walk.offset}" if walk.offset > offset else ""
+            report.unchecked.append(
+                f"decisions and outcomes from record {offset}{last} were not derived again, only "
+                f"the chain was checked: {offset} is where {why}"
+                if offset <= walk.offset
+                else f"decisions and outcomes were not derived again: {why}"
+            )
+        if report.erased:
+            report.unchecked.append(
+                f"the content of {report.erased} records was erased; their digests stand"
+            )
+        if rows is not None:
+            self._rows(rows)
+
+    def _head(self) -> None:
+        """The end that was told beforehand, by a manifest or the database."""
+        head, walk = self.claim.head, self.walk
+        if head is None:
+            return
+        if walk.offset < head.offset:
+            missing = head.offset - walk.offset
+            self.report.missing.append(
+                f"it ends at record {walk.offset}, and should end at {head.offset}: the last "
+                f"{missing} are missing"
+            )
+        elif (walk.offset, walk.hash) != (head.offset, head.hash):
+            said = "it does not end with the record that was told beforehand"
+            self.report.findings.add(
+                Finding(Law.HEAD, walk.offset, said, "hash", walk.hash, head.hash)
+            )
+
+    def _rows(self, rows: Rows) -> None:
+        report, head = self.report, rows.snapshot.head
+        ahead = max(rows.newest_offset, rows.snapshot.outbox.offset)
+        if ahead > head.offset:
+            report.missing.append(
+                f"the journal ends at record {head.offset}, and the tables know of {ahead}: its "
+                "tail is lost"
+            )
+        view = self.derivation.view
+        if self.derivation.stopped is not None or view.offset != head.offset:
+            report.unchecked.append("the view's tables were not compared: the fold is not whole")
+            return
+        report.rows = sum(len(table) for table in rows.snapshot.tables.values())
+        for finding in differing_rows(view, rows):
+            report.findings.add(finding)
+
+
+def _refuse_unknown(record: Record) -> None:
+    """A record that is whole and that this program does not know: a newer one wrote it."""
+    known = record.schema_version <= SCHEMA_VERSION and record.kind in KINDS
+    if not known and rehash(record) == record.hash:
+        raise Unreadable(
+            f"record {record.offset} is of kind {record.kind!r}, schema version "
+            f"{record.schema_version}; this program knows up to version {SCHEMA_VERSION}",
+            FILE_ADVICE,
+        )
