@@ -3,7 +3,11 @@
 import asyncio
 import itertools
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
 
 import orjson
 
@@ -12,9 +16,14 @@ from ladle.journal.chain import verify
 from ladle.journal.fold import check, loaded
 from ladle.journal.open import open_store
 from ladle.journal.store import Store
+from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.errors import PlacementError
+from ladle_contracts.events import ServerDescription, WorkerDescription
+from ladle_contracts.link import Message
+from ladle_contracts.publisher import MediaServerPublisher
 from ladle_contracts.replies import PlacedReply
+from ladle_contracts.topology import Topology
 
 HELD_MS = 600_000
 """Longer than any test: what was answered must still be held at its end."""
@@ -40,6 +49,64 @@ class Promises:
             self.answers[room_id].append(reply)
 
 
+@asynccontextmanager
+async def heard_events(broker_url: str, cell: str) -> AsyncIterator[list[str]]:
+    """The ids of Ladle's own events in the order in which a subscriber gets them."""
+    link, heard = AioPikaLink(broker_url, name="subscriber"), list[str]()
+
+    def on_events(messages: list[Message]) -> None:
+        heard.extend(message.message_id or "" for message in messages)
+        link.ack(messages)
+
+    await link.open()
+    try:
+        queue = f"sub.guest.{uuid4().hex}"
+        await link.declare_subscription(queue, Topology(cell).placement_events, ["#"])
+        await link.consume(queue, on_events, prefetch=1_000)
+        yield heard
+    finally:
+        await link.close()
+
+
+@asynccontextmanager
+async def asking(client: PlacementClient, promises: Promises, **how: Any) -> AsyncIterator[None]:
+    """Callers who ask all the time; they must never have been in trouble."""
+    callers = asyncio.create_task(keep_asking(client, promises, **how))
+    try:
+        yield
+        assert not callers.done()
+    finally:
+        callers.cancel()
+        await asyncio.gather(callers, return_exceptions=True)
+
+
+@asynccontextmanager
+async def servers(
+    broker_url: str, cell: str, count: int, *, workers: int = 4, capacity: int = 100_000
+) -> AsyncIterator[None]:
+    """So many media servers, registered, and silent but for their statuses."""
+    link = AioPikaLink(broker_url, name="servers")
+    await link.open()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(link.close)
+        for number in range(count):
+            server_id = f"sfu-{number}"
+            publisher = MediaServerPublisher(
+                link,
+                server_id,
+                ServerDescription(host=f"{server_id}.example.org"),
+                [
+                    WorkerDescription(worker_id=str(n), capacity_consumers=capacity)
+                    for n in range(workers)
+                ],
+                cell=cell,
+                deregister_on_exit=False,
+            )
+            await stack.enter_async_context(publisher)
+            await publisher.wait_registered()
+        yield
+
+
 async def keep_asking(
     client: PlacementClient,
     promises: Promises,
@@ -63,8 +130,13 @@ async def keep_asking(
             group.create_task(caller())
 
 
-async def the_journal_holds(database_url: str, promises: Promises) -> None:
-    """Assert all that a stopped service must have left, whatever was done to it."""
+async def the_journal_holds(
+    database_url: str, promises: Promises, *, heard: list[str] | None = None, cell: str = ""
+) -> None:
+    """Assert all that a stopped service must have left, whatever was done to it.
+
+    heard: what a subscriber got of Ladle's own events, from the first to the last.
+    """
     store = open_store(database_url)
     await store.open()
     try:
@@ -75,6 +147,9 @@ async def the_journal_holds(database_url: str, promises: Promises) -> None:
         one_room_one_home(promises)
         _answers_stand_in(records, promises)
         await _answers_stand_in_the_view(store, promises)
+        if heard is not None:
+            # At least once, and the first copies in order.
+            assert list(dict.fromkeys(heard)) == own_events(records, cell)
     finally:
         await store.close()
 
@@ -84,6 +159,16 @@ async def all_records(store: Store) -> list[Record]:
     while page := await store.records(len(records), 2_000):
         records += page
     return records
+
+
+def own_events(records: list[Record], cell: str) -> list[str]:
+    """The ids of the events that follow from the records, in order."""
+    return [
+        f"{cell}:{record.offset}:{index}"
+        for record in records
+        for index, outbound in enumerate(orjson.loads(record.body)["outcome"].get("outbound", []))
+        if outbound["what"] == "event"
+    ]
 
 
 def one_room_one_home(promises: Promises) -> None:

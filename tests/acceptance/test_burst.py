@@ -2,13 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import pytest
 
-from ladle_contracts.events import ServerDescription, WorkerDescription
-from ladle_contracts.publisher import MediaServerPublisher
+from tests.acceptance.promises import servers
 from tests.fixtures.service import Running
 
 pytestmark = pytest.mark.broker
@@ -18,30 +16,9 @@ COST_OF_TWO = 4
 """Consumers: each of two people receives two streams of the other."""
 
 
-@asynccontextmanager
-async def servers(service: Running, count: int, workers: int = 4) -> AsyncIterator[None]:
-    """So many media servers, registered, and silent but for their statuses."""
-    async with service.link("servers") as link, AsyncExitStack() as stack:
-        for number in range(count):
-            server_id = f"sfu-{number}"
-            publisher = MediaServerPublisher(
-                link,
-                server_id,
-                ServerDescription(host=f"{server_id}.example.org"),
-                [
-                    WorkerDescription(worker_id=str(n), capacity_consumers=CAPACITY)
-                    for n in range(workers)
-                ],
-                cell=service.cell,
-            )
-            await stack.enter_async_context(publisher)
-            await publisher.wait_registered()
-        yield
-
-
 async def test_twenty_callers_at_once_get_one_home(service: Running) -> None:
     """Over twenty connections: who is first decides, the others are told of it."""
-    async with servers(service, 3), AsyncExitStack() as stack:
+    async with servers(service.settings.url, service.cell, 3), AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(service.client()) for _ in range(20)]
         answers = await asyncio.gather(*(client.allocate("standup", peers=4) for client in clients))
         assert {answer.room_id for answer in answers} == {"standup"}
@@ -56,7 +33,7 @@ async def test_twenty_callers_at_once_get_one_home(service: Running) -> None:
 
 async def test_one_request_sent_twenty_times_is_one_request(service: Running) -> None:
     """Twenty copies with one id: one record, and the same answer for each."""
-    async with servers(service, 3), service.client() as client:
+    async with servers(service.settings.url, service.cell, 3), service.client() as client:
         before = (await client.view()).offset
         answers = await asyncio.gather(
             *(client.allocate(peers=4, request_id="the-same") for _ in range(20))
@@ -72,7 +49,10 @@ async def test_one_request_sent_twenty_times_is_one_request(service: Running) ->
 
 async def test_a_burst_is_spread_evenly(service: Running) -> None:
     """2,000 rooms of two at once on 80 workers: a load report comes later than the last of them."""
-    async with servers(service, 20), service.client(timeout_ms=60_000) as client:
+    async with (
+        servers(service.settings.url, service.cell, 20, capacity=CAPACITY),
+        service.client(timeout_ms=60_000) as client,
+    ):
         answers = await asyncio.gather(
             *(client.allocate(f"room-{n}", peers=2) for n in range(2_000))
         )
@@ -90,7 +70,10 @@ async def test_a_burst_is_spread_evenly(service: Running) -> None:
 
 async def test_a_burst_beyond_all_capacity_is_refused_in_part(service: Running) -> None:
     """What fits is placed, the rest is told so; no worker is filled beyond its capacity."""
-    async with servers(service, 2, workers=2), service.client(attempts_max=1) as client:
+    async with (
+        servers(service.settings.url, service.cell, 2, workers=2, capacity=CAPACITY),
+        service.client(attempts_max=1) as client,
+    ):
         # 21 rooms of 24 consumers fit on a worker of 500 with 4 left, where nothing more fits.
         results = await asyncio.gather(
             *(client.allocate(f"room-{n}", peers=4) for n in range(120)), return_exceptions=True

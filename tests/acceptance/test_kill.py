@@ -1,7 +1,6 @@
 """kill -9 of the placement service in mid load, and what must be there after it."""
 
 import asyncio
-import contextlib
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from ladle.fleet.report import Report
 from ladle.fleet.run import run
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.client import PlacementClient
-from tests.acceptance.promises import Promises, keep_asking, the_journal_holds
+from tests.acceptance.promises import Promises, asking, heard_events, the_journal_holds
 from tests.fixtures.placement_process import PlacementProcess, placement_process
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
@@ -40,27 +39,15 @@ FLEET = FleetOptions(
 
 
 async def killed_in_mid_load(
-    broker_url: str, cell: str, database_url: str, folder: Path, *, kills: int, link: str
-) -> tuple[Promises, Report, PlacementProcess]:
-    """Load without a pause while the service is killed and started again `kills` times."""
-    promises = Promises()
+    process: PlacementProcess, broker_url: str, cell: str, promises: Promises, *, kills: int
+) -> Report:
+    """Load without a pause while the service is killed and started again; the fleet's report."""
     chance = random.Random(kills)
     over = asyncio.Event()
-    async with contextlib.AsyncExitStack() as stack:
-        process = await stack.enter_async_context(
-            placement_process(
-                folder,
-                amqp_url=broker_url,
-                cell=cell,
-                database_url=database_url,
-                lease_ms=LEASE_MS,
-                link=link,
-            )
-        )
-        await process.ready()
-        client = await stack.enter_async_context(
-            PlacementClient.connect(broker_url, cell=cell, timeout_ms=CALL_MS)
-        )
+    async with (
+        PlacementClient.connect(broker_url, cell=cell, timeout_ms=CALL_MS) as client,
+        asking(client, promises),
+    ):
         fleet = asyncio.create_task(
             run(
                 replace(FLEET, cell=cell, seed=kills),
@@ -68,50 +55,46 @@ async def killed_in_mid_load(
                 stop=over,
             )
         )
-        callers = asyncio.create_task(keep_asking(client, promises))
         for _ in range(kills):
             answered = promises.count
             await asyncio.sleep(0.2 + chance.random() * 0.6)
             async with asyncio.timeout(30):
                 while promises.count < answered + 10:
-                    assert not callers.done()
                     assert not fleet.done()
                     await asyncio.sleep(0.01)
             await process.kill()
             await process.start()
             await process.ready()
-        await promises_kept_up(callers)
         over.set()
-        report = await fleet
-        assert await process.terminate() == 0, process.tail()
-    return promises, report, process
+        return await fleet
 
 
-async def promises_kept_up(callers: "asyncio.Task[None]") -> None:
-    """The callers were never in trouble; they stop now."""
-    assert not callers.done()
-    callers.cancel()
-    await asyncio.gather(callers, return_exceptions=True)
-
-
-async def nothing_is_lost(promises: Promises, report: Report, database_url: str) -> None:
+async def nothing_is_lost_by_kills(
+    broker_url: str, cell: str, database_url: str, folder: Path, *, kills: int, link: str
+) -> None:
+    """Kill, restart, and hold journal, view, fleet, callers and subscribers to each other."""
+    promises = Promises()
+    settings = {"amqp_url": broker_url, "cell": cell, "database_url": database_url, "link": link}
+    async with placement_process(folder, lease_ms=LEASE_MS, **settings) as process:
+        await process.ready()
+        async with heard_events(broker_url, cell) as heard:
+            report = await killed_in_mid_load(process, broker_url, cell, promises, kills=kills)
+            assert await process.terminate() == 0, process.tail()
+            assert process.starts == kills + 1
+            await asyncio.sleep(1)  # What the broker has is on its way to the subscriber.
     assert promises.errors == []
     assert report.view_matches_fleet, report.sentences()
     assert report.broken_promises == ()
     assert report.allocations.errors == 0
     assert report.allocations.attempted == report.allocations.answered
-    await the_journal_holds(database_url, promises)
+    await the_journal_holds(database_url, promises, heard=heard, cell=cell)
 
 
 async def test_killed_twenty_times(
     broker_url: str, cell: str, database_url: str, tmp_path: Path
 ) -> None:
     """Every answered allocation is in journal and view, and the fleet's truth is the view."""
-    promises, report, process = await killed_in_mid_load(
-        broker_url, cell, database_url, tmp_path, kills=20, link="fast"
-    )
-    assert process.starts == 21
-    await nothing_is_lost(promises, report, database_url)
+    await nothing_is_lost_by_kills(broker_url, cell, database_url, tmp_path, kills=20, link="fast")
 
 
 async def test_killed_three_times_on_the_plain_link(
@@ -119,7 +102,4 @@ async def test_killed_three_times_on_the_plain_link(
 ) -> None:
     """The other link acks message by message; what it promises is the same."""
     database_url = f"sqlite:///{tmp_path}/ladle.db"
-    promises, report, _ = await killed_in_mid_load(
-        broker_url, cell, database_url, tmp_path, kills=3, link="plain"
-    )
-    await nothing_is_lost(promises, report, database_url)
+    await nothing_is_lost_by_kills(broker_url, cell, database_url, tmp_path, kills=3, link="plain")
