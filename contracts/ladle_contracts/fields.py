@@ -89,7 +89,8 @@ Capacity = Annotated[int, _int(1, 10_000_000, "consumers that a worker can carry
 CpuPermille = Annotated[int, _int(0, 1000, "share of one core in thousandths; 1000 is all of it")]
 Bytes = Annotated[int, _int(0, INT_MAX, "bytes")]
 TtlMs = Annotated[
-    int, _int(100, 3_600_000, "how long capacity is held in ms; an hour at most, as held is lost")
+    int,
+    _int(100, 3_600_000, "how long capacity is held in ms; more than ten minutes counts as ten"),
 ]
 StatusIntervalMs = Annotated[
     int, _int(100, 3_600_000, "time between two statuses in ms; silence is measured in these")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ladle.broker.dead_letters import DELIVERY_LIMIT_REASON
 from ladle.core.words import Administration, Liveness, Phase
 from ladle_contracts.commands import COMMANDS
 from ladle_contracts.events import EVENTS, ServerDescription
@@ -50,6 +51,7 @@ def test_the_contract_page_names_all_that_crosses_the_wire() -> None:
     wanted |= {queue.name for queue in names.queues}
     wanted |= {*EVENTS, *OPERATIONS, *COMMANDS, *OWN_EVENTS}
     wanted |= {str(code) for code in ErrorCode} | {str(reason) for reason in Reason}
+    wanted |= {DELIVERY_LIMIT_REASON, "no-reply-to", "reply-not-allowed", "wrong-identity"}
     assert wanted - words == set()
 
 
@@ -104,6 +106,8 @@ def test_every_page_is_in_the_navigation() -> None:
         return found
 
     navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    titles = [title for entry in navigation for title in entry]
+    assert sorted(titles) == sorted(set(titles))
     written = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
     single_decisions = {name for name in written if Path(name).parent.name == "adr"}
     assert written - pages(navigation) - single_decisions == set()

@@ -165,6 +165,29 @@ async def test_giving_up_never_raises(clock):
     assert row.row == Lease(4, "", 0)
 
 
+async def test_it_knows_whether_it_reaches_the_row(clock):
+    """Waiting and beating: a process without its database is not ready for anything."""
+    row = LeaseRow(Lease(1, "other", 0))
+    waits = keeper(row, clock)
+    assert not waits.reaches_store
+    waiting = asyncio.create_task(waits.acquire())
+    await clock.advance(1)
+    assert waits.reaches_store
+    row.fails = StoreBusy("away")
+    await clock.advance(LEASE_MS)
+    assert not waits.reaches_store
+    row.fails = None
+    row.row = Lease(1, "", 0)
+    await clock.advance(LEASE_MS)
+    beating = asyncio.create_task(waits.run(await waiting))
+    for fails, reaches in ((None, True), (StoreBusy("away"), False), (None, True)):
+        row.fails = fails
+        await clock.advance(LEASE_MS)
+        assert waits.reaches_store is reaches
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+
 def test_a_holder_needs_a_name(clock):
     with pytest.raises(ValueError, match="name"):
         keeper(LeaseRow(None), clock, holder="")

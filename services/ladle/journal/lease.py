@@ -28,6 +28,8 @@ class LeaseKeeper:
         self._clock = clock
         self._lease_ms = lease_ms
         self._pause_ms = max(1, lease_ms // LOOKS_PER_LEASE)
+        self.reaches_store = False
+        """Was the row there at the last look or beat? What readiness asks."""
 
     async def acquire(self, *, may_take: Callable[[], bool] = lambda: True) -> Lease:
         """Wait until the lease is free or its holder silent, and take the next term.
@@ -44,6 +46,7 @@ class LeaseKeeper:
             before_ms = self._clock.monotonic_ms()
             try:
                 row = await self._store.lease()
+                self.reaches_store = True
                 if unchanged_since_ms is None or row != seen:
                     seen, unchanged_since_ms = row, self._clock.monotonic_ms()
                 silent_ms = before_ms - unchanged_since_ms
@@ -56,6 +59,7 @@ class LeaseKeeper:
             except StoreBusy as error:
                 # Not seen is not silent: the row may have changed meanwhile.
                 unchanged_since_ms = None
+                self.reaches_store = False
                 log.warning("cannot look at the lease: %s", error)
             await self._clock.sleep(self._pause_ms)
 
@@ -72,7 +76,9 @@ class LeaseKeeper:
         while True:
             try:
                 await self._store.beat(mine)
+                self.reaches_store = True
             except StoreBusy as error:
+                self.reaches_store = False
                 log.warning("cannot beat: %s", error)
             await self._clock.sleep(self._pause_ms)
 

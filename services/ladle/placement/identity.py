@@ -1,6 +1,9 @@
 """Who speaks: the broker-checked user, or the one on whose behalf a proxy speaks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+Pair = tuple[str, str]
+"""user, server_id."""
 
 
 class WrongIdentity(Exception):
@@ -13,24 +16,17 @@ class Identities:
 
     required: refuse events whose user does not own the server.
     proxies: users whose `onbehalfof` replaces them.
-    servers: user -> server id, where the two differ.
+    owners: who owns a server of another name; one user may own several.
     """
 
     required: bool = False
     proxies: frozenset[str] = frozenset()
-    servers: dict[str, str] = field(default_factory=dict)
+    owners: frozenset[Pair] = frozenset()
 
     @classmethod
     def parse(cls, *, required: bool, proxy_users: str, server_users: str) -> "Identities":
         """From the settings' comma-separated lists; raises ValueError naming the pair."""
-        servers: dict[str, str] = {}
-        for pair in filter(None, (p.strip() for p in server_users.split(","))):
-            user, equals, server_id = pair.partition("=")
-            if not (user and equals and server_id):
-                raise ValueError(f"LADLE_SERVER_USERS: {pair!r} is not user=server_id")
-            servers[user] = server_id
-        proxies = frozenset(filter(None, (p.strip() for p in proxy_users.split(","))))
-        return cls(required, proxies, servers)
+        return cls(required, frozenset(_listed(proxy_users)), frozenset(pairs_of(server_users)))
 
     def speaker(self, user: str | None, on_behalf_of: str | None) -> str:
         """Whom the message counts for, in keys, limits and ownership; empty if nobody vouches."""
@@ -43,7 +39,7 @@ class Identities:
         if not self.required:
             return
         speaker = self.speaker(user, on_behalf_of)
-        if speaker == server_id or self.servers.get(speaker) == server_id:
+        if speaker == server_id or (speaker, server_id) in self.owners:
             return
         if user in self.proxies and not on_behalf_of:
             return
@@ -52,3 +48,24 @@ class Identities:
             if speaker
             else f"no broker-checked user (AMQP user_id) speaks for server {server_id!r}"
         )
+
+
+def pairs_of(server_users: str) -> list[Pair]:
+    """`user=server_id,...` as pairs; raises ValueError naming the one that is none."""
+    pairs = []
+    for text in _listed(server_users):
+        user, equals, server_id = text.partition("=")
+        if not (user and equals and server_id):
+            raise ValueError(f"{text!r} is not user=server_id")
+        pairs.append((user, server_id))
+    return pairs
+
+
+def checked_pairs(server_users: str) -> str:
+    """The same text, once it is known to be pairs: before the lease is taken, not after."""
+    pairs_of(server_users)
+    return server_users
+
+
+def _listed(text: str) -> list[str]:
+    return [part for part in (part.strip() for part in text.split(",")) if part]

@@ -6,7 +6,16 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {
+    *("message", "asctime", "taskName"),
+    "color_message",  # uvicorn's message again, for a terminal
+}
+
+NOISY = (
+    *("aiormq", "aio_pika", "faststream", "sqlalchemy", "aiosqlite", "asyncio"),
+    *("alembic.runtime.plugins", "uvicorn"),
+)
+"""Libraries that tell at `info` what is of no use to who runs this service."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -35,5 +44,5 @@ def configure(level: str = "info", *, plain: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("aiormq", "aio_pika", "faststream", "sqlalchemy", "aiosqlite", "asyncio"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -181,7 +181,9 @@ class Outbox:
                 await self._link.publish(message)
             except Unroutable as still:
                 error = still
-            except LinkError:
+            except LinkError as failed:
+                # All that follows waits for this one: somebody must see why.
+                log.warning("no queue for %s yet: %s", message.routing_key, failed)
                 return False
             else:
                 return True

@@ -49,7 +49,9 @@ class PlacementService:
         self._make_link = make_link
         self._clock = clock
         self._link: Link | None = None
+        self._keeper: LeaseKeeper | None = None
         self._down_since_ms: int | None = None
+        self._is_blocked = False
         self.metrics.register(ViewCollector(lambda: self.term.writer.view if self.term else None))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -76,18 +78,23 @@ class PlacementService:
             log.info("stopped")
 
     def readiness(self) -> dict[str, Any]:
-        """For /readyz: ready as a writer that has caught up, or as a standby with a broker."""
-        broker = self._link is not None and self._link.is_up
-        state: dict[str, Any] = {"broker": broker, "holder": self.holder}
+        """For /readyz: ready as a writer that has caught up, or as a standby; both with all below.
+
+        A broker that blocks publishers (its memory or disk alarm) takes no answer.
+        """
+        broker = self._link is not None and self._link.is_up and not self._is_blocked
+        database = self._keeper is not None and self._keeper.reaches_store
+        below = broker and database
+        state: dict[str, Any] = {"broker": broker, "database": database, "holder": self.holder}
         if self.term is None:
-            return {**state, "role": "standby", "ready": broker}
+            return {**state, "role": "standby", "ready": below}
         return {
             **state,
             "role": "writer",
             "term": self.term.lease.term,
             "offset": self.term.writer.committed.offset,
             "caught_up": self.term.caught_up,
-            "ready": broker and self.term.caught_up,
+            "ready": below and self.term.caught_up,
         }
 
     async def _start_http(self) -> None:
@@ -114,7 +121,7 @@ class PlacementService:
                     said = True
                 await self._pause(stop)
                 continue
-            self._link, self._down_since_ms = link, None
+            self._link, self._down_since_ms, self._is_blocked = link, None, False
             link.watch(partial(self._on_link_state, link))
             if not link.is_up:  # Lost again before anybody watched.
                 self._down_since_ms = self._clock.monotonic_ms()
@@ -144,6 +151,8 @@ class PlacementService:
             self._down_since_ms = None
             if self.term is not None:
                 self.term.on_bus_up()
+        else:
+            self._is_blocked = state is LinkState.BLOCKED
 
     async def _serve_a_term(self, stop: asyncio.Event) -> None:
         """Wait for the lease, write while it lasts, give it up at the end."""
@@ -153,6 +162,7 @@ class PlacementService:
             lease_ms=self.settings.lease_ms,
             clock=self._clock,
         )
+        self._keeper = keeper
         lease = await self._acquire(keeper, stop)
         if lease is None or self._link is None:
             return

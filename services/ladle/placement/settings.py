@@ -1,10 +1,11 @@
 """The service's settings: `LADLE_*` variables, bounded, each with its reason."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from ladle.placement.identity import checked_pairs
 from ladle_contracts.settings import ClientSettings
 
 
@@ -62,7 +63,7 @@ class PlacementSettings(ClientSettings):
     proxy_users: str = Field(
         "", description="Users who speak for others (`onbehalfof`), separated by commas"
     )
-    server_users: str = Field(
+    server_users: Annotated[str, AfterValidator(checked_pairs)] = Field(
         "",
         description="user=server_id pairs, separated by commas, where the names differ",
     )
@@ -84,6 +85,7 @@ class PlacementSettings(ClientSettings):
     room_age_ms_max: int = Field(
         43_200_000,
         ge=60_000,
+        le=31_536_000_000,
         description="A room ends at this age where its server sends no complete statuses",
     )
     requests_quorum: bool = Field(

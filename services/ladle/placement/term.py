@@ -22,9 +22,10 @@ from ladle.placement.on_request import OnRequest
 from ladle.placement.outbox import Outbox
 from ladle.placement.outgoing import encode_outbound
 from ladle.placement.settings import PlacementSettings
+from ladle.placement.strangers import Strangers
 from ladle.placement.writer import Writer, WriterLimits
 from ladle_contracts.clock import Clock
-from ladle_contracts.link import Consumer, Link, LinkError, Outgoing
+from ladle_contracts.link import Consumer, Link, LinkError, Outgoing, Unroutable
 from ladle_contracts.topology import Topology
 
 log = logging.getLogger("ladle.placement")
@@ -58,6 +59,7 @@ class Term:
         self._clock = clock
         self._metrics = metrics
         self._holder = holder
+        self._strangers = Strangers(clock)
         self._loaded = False
         self._consumers: list[Consumer] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,7 +92,7 @@ class Term:
             cursor=snapshot.outbox,
             head_offset=head.offset,
             encode=self._encode,
-            declare_queue=lambda server_id: self._declare_queues([server_id]),
+            declare_queue=self._declare_for_command,
             clock=self._clock,
             metrics=self._metrics,
         )
@@ -192,6 +194,13 @@ class Term:
 
     async def _declare_queues(self, server_ids: Sequence[str]) -> None:
         await declare_command_queues(self._settings.url, self._topology, server_ids)
+
+    async def _declare_for_command(self, server_id: str) -> None:
+        """A command found no queue. Raises Unroutable where too many unknown servers have one."""
+        is_known = server_id in self.writer.view.servers
+        if not is_known and not self._strangers.admit(server_id):
+            raise Unroutable(f"{server_id} never registered, and neither did many others")
+        await self._declare_queues([server_id])
 
     def _on_writer_failed(self, failed: "asyncio.Future[None]") -> None:
         if failed.cancelled() or self.over.done():
