@@ -61,10 +61,14 @@ def read(note: str, keys: Sequence[VerifierKey]) -> Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Differs:
-    """Where the journal is not what a checkpoint says, or its chain does not hold in between."""
+    """Where the journal is not what a checkpoint says, or its chain does not hold in between.
+
+    missing: records are not there, which is no proof that anything was changed.
+    """
 
     offset: int
     said: str
+    missing: bool = False
 
 
 class Consistency:
@@ -131,7 +135,7 @@ class Consistency:
     def _step(self, record: Record) -> Differs | None:
         offset = record.offset
         if offset != self._offset + 1:
-            return Differs(offset, f"record {self._offset + 1} is missing before it")
+            return Differs(offset, f"record {self._offset + 1} is missing before it", True)
         if rehash(record) != record.hash:
             return Differs(offset, "its hash is not that of its fields")
         if self._hash is not None and record.prev_hash != self._hash:

@@ -69,7 +69,11 @@ def fail(
     if advice:
         err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=soft)
     if _as_json.get():
-        fields: dict[str, Any] = {"code": _CODES[code], "retryable": False, "message": message}
+        fields: dict[str, Any] = {
+            "code": _CODES.get(code, "failed"),
+            "retryable": False,
+            "message": message,
+        }
         fields |= error or {}
         if advice:
             fields["advice"] = advice

@@ -1,0 +1,76 @@
+"""What the audit commands share: `--source`, its failures as exit codes, progress on long reads."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from ladle.commands.output import fail, say
+
+if TYPE_CHECKING:
+    from ladle.audit.source import Item, Source
+    from ladle.core.record import Record
+
+SOURCE_HELP = "A database URL or file, an export or its folder; LADLE_DATABASE_URL if not given."
+SourceOption = Annotated[str | None, typer.Option("--source", metavar="SOURCE", help=SOURCE_HELP)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+_NAMES = {1: "violation", 2: "usage", 3: "unreadable", 4: "incomplete", 5: "unreachable"}
+SAY_EVERY_S = 2.0
+VERIFY_ADVICE = "`ladle audit verify` tells all that is wrong with it"
+
+
+def fail_audit(code: int, said: str, advice: str = "") -> NoReturn:
+    """Leave with one of the audit's exit codes (docs/audit-export.md); never returns."""
+    fail(code, said, advice, error={"code": _NAMES[code]})
+
+
+@contextmanager
+def opened(given: str | None) -> "Iterator[Source]":
+    """The source, closed afterwards; what keeps it from being read ends the command."""
+    from ladle.audit.errors import SourceError
+    from ladle.audit.open import open_source
+    from ladle.placement.settings import PlacementSettings
+
+    try:
+        source = open_source(given or PlacementSettings().database)
+        try:
+            yield source
+        finally:
+            source.close()
+    except SourceError as error:
+        fail_audit(error.exit_code, error.said, error.advice)
+
+
+def records_of(items: "Sequence[Item]") -> "list[Record]":
+    """The records of a page; a place that holds none ends the command: nothing is skipped."""
+    from ladle.audit.errors import Altered, Incomplete
+    from ladle.audit.source import Fault
+    from ladle.core.record import Record
+
+    records = []
+    for item in items:
+        if not isinstance(item, Record):
+            lacks = item.fault in (Fault.TORN, Fault.MISSING)
+            raise (Incomplete if lacks else Altered)(item.said, VERIFY_ADVICE)
+        records.append(item)
+    return records
+
+
+class Progress:
+    """Records so far, records a second and the time left, now and then on standard error."""
+
+    def __init__(self) -> None:
+        self._started = self._said = time.monotonic()
+
+    def __call__(self, records: int, share: float | None) -> None:
+        """share: of the whole that was read, 0 to 1; None where nobody knows."""
+        now = time.monotonic()
+        if now - self._said < SAY_EVERY_S:
+            return
+        self._said = now
+        spent = now - self._started
+        left = f", {spent / share - spent:,.0f} s left" if share else ""
+        say(f"{records:,} records, {records / spent:,.0f}/s{left}")
