@@ -19,6 +19,9 @@ from ladle.core.view import View
 from ladle.journal.chain import open_record
 from ladle.journal.subjects import subjects
 
+CHANGES_KEPT = 1_000
+"""After so many records the view's list of changed rows is emptied; else it grows with the log."""
+
 
 class Derivation:
     """The view, record after record. `stopped`: from which record on nothing is known, and why."""
@@ -62,7 +65,8 @@ class Derivation:
                 [record.room_id, record.server_id],
                 list(named),
             )
-        self.view.take_changes()
+        if self.records % CHANGES_KEPT == 0:
+            self.view.take_changes()
 
     def _derived(self, entry: Entry, recorded: dict[str, Any]) -> dict[str, Any]:
         """What the core comes to; where it comes to a decision, its own one."""

@@ -109,7 +109,7 @@ class _Check:
         for finding in walk.step(record):
             report.findings.add(finding)
         if report.findings.count == count:
-            _refuse_unknown(record)
+            refuse_unknown(record)
         report.records += 1
         if walk.gaps.records > gaps:
             self.derivation.stop(record.offset, f"record {before + 1} is missing before it")
@@ -177,8 +177,8 @@ class _Check:
             report.findings.add(finding)
 
 
-def _refuse_unknown(record: Record) -> None:
-    """A record that is whole and that this program does not know: a newer one wrote it."""
+def refuse_unknown(record: Record) -> None:
+    """Raise Unreadable for a record that is whole, and of a kind or version that is not known."""
     known = record.schema_version <= SCHEMA_VERSION and record.kind in KINDS
     if not known and rehash(record) == record.hash:
         raise Unreadable(

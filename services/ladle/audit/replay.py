@@ -1,0 +1,113 @@
+"""The journal folded to a moment: the state as it was, from the records alone.
+
+Nothing is decided again; the recorded outcomes are taken. The chain is held on the way, so a state
+that is shown was written so.
+"""
+
+from collections.abc import Iterator
+
+from ladle.audit.derive import CHANGES_KEPT
+from ladle.audit.errors import Altered, BadSource, Incomplete
+from ladle.audit.export_rows import Moment
+from ladle.audit.source import Fault, Flaw, Source
+from ladle.audit.verify import Progress, refuse_unknown
+from ladle.audit.walk import Walk, is_erased
+from ladle.core.apply import apply
+from ladle.core.record import Record
+from ladle.core.view import View
+from ladle.journal.chain import Opened, open_record
+
+VERIFY_ADVICE = "`ladle audit verify` says all that is wrong with it"
+WHOLE_ADVICE = "give the journal, or a complete export of it"
+
+
+class Replay:
+    """The view of a source, going forward only. `to`, or `steps` record by record.
+
+    Raises SourceError where a record is missing, changed, erased or unknown.
+    """
+
+    def __init__(self, source: Source, progress: Progress = lambda records, share: None) -> None:
+        claim = source.claim()
+        if claim.after_offset or claim.selected is not None:
+            raise Incomplete(
+                f"{source.name} holds a part of a journal: no state can be folded from it",
+                WHOLE_ADVICE,
+            )
+        self.view = View()
+        self._source = source
+        self._progress = progress
+        self._walk = Walk(claim.after_offset, claim.after_hash)
+        self._records = self._checked()
+        self._next: Record | None = next(self._records, None)
+
+    def to(self, moment: Moment) -> None:
+        """Fold all records up to this one, or up to this time; Incomplete for an offset past it."""
+        if moment.offset is not None and moment.offset < self.view.offset:
+            raise BadSource("the replay only goes forward", "name the earlier moment first")
+        while self._next is not None and not _is_past(self._next, moment):
+            self._fold()
+        if moment.offset is not None and moment.offset > self.view.offset:
+            raise Incomplete(
+                f"{self._source.name} ends at record {self.view.offset}, before {moment.offset}",
+                "name an offset that it has, or a time",
+            )
+
+    def steps(self) -> Iterator[tuple[Record, Opened]]:
+        """Fold record after record to the end; the view stands at the one that is given."""
+        while self._next is not None:
+            record = self._next
+            yield record, self._fold()
+
+    def _fold(self) -> Opened:
+        record = self._next
+        assert record is not None
+        try:
+            opened = open_record(record)
+            apply(self.view, opened.entry, opened.outcome)
+        except Exception as error:
+            # Whatever stands in a record: it is the source that is wrong, not the audit.
+            said = f"record {record.offset} cannot be folded: {type(error).__name__}: {error}"
+            raise Altered(said, VERIFY_ADVICE) from error
+        if record.offset % CHANGES_KEPT == 0:
+            self.view.take_changes()
+        self._next = next(self._records, None)
+        return opened
+
+    def _checked(self) -> Iterator[Record]:
+        count = 0
+        for page in self._source.pages():
+            for item in page:
+                if isinstance(item, Flaw):
+                    raise _refusal(item)
+                self._check(item)
+                yield item
+            count += len(page)
+            self._progress(count, self._source.share_read(self._walk.offset))
+
+    def _check(self, record: Record) -> None:
+        expected = self._walk.offset + 1
+        for finding in self._walk.step(record):
+            raise Altered(f"record {finding.offset}: {finding.said}", VERIFY_ADVICE)
+        if self._walk.gaps.records:
+            said = f"records {expected} to {record.offset - 1} are missing"
+            raise Incomplete(f"{self._source.name}: {said}", WHOLE_ADVICE)
+        refuse_unknown(record)
+        if is_erased(record):
+            raise Incomplete(
+                f"the content of record {record.offset} was erased: no state from there on can be "
+                "folded",
+                f"ask for a moment before it: {record.offset - 1} is the last",
+            )
+
+
+def _is_past(record: Record, moment: Moment) -> bool:
+    if moment.offset is not None:
+        return record.offset > moment.offset
+    return moment.unix_ms is not None and record.recorded_at_ms > moment.unix_ms
+
+
+def _refusal(flaw: Flaw) -> Altered | Incomplete:
+    if flaw.fault in (Fault.TORN, Fault.MISSING):
+        return Incomplete(flaw.said, "copy or export it again")
+    return Altered(flaw.said, VERIFY_ADVICE)

@@ -1,0 +1,219 @@
+"""`ladle audit`: read a journal from anywhere, prove it, go back in it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from ladle.commands.audit_text import (
+    change_json,
+    happening_json,
+    print_change,
+    print_happening,
+    print_report,
+    report_json,
+)
+from ladle.commands.guard import command
+from ladle.commands.load_table import print_view
+from ladle.commands.output import NO, USAGE, fail, print_json, say, show
+from ladle_contracts.replies import ViewReply
+from ladle_contracts.times import to_rfc3339
+
+if TYPE_CHECKING:
+    from ladle.audit.errors import SourceError
+    from ladle.audit.export_rows import Moment
+    from ladle.audit.source import Source
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Prove a journal, and go back in it; read only. Exit codes: 0 verified, 1 violation, "
+    "2 usage, 3 unreadable or of an unknown schema, 4 incomplete, 5 unreachable.",
+)
+
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="SOURCE",
+        help="A database URL, a SQLite file, an export's folder or file; LADLE_DATABASE_URL else.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+When = Annotated[str, typer.Argument(metavar="WHEN", help="A journal offset, or a time in UTC.")]
+
+CODES = {1: "violation", 2: "usage", 3: "unreadable", 4: "incomplete", 5: "unreachable"}
+PROGRESS_S = 2.0
+
+
+@app.callback()
+def _group() -> None:
+    """Prove a journal, and go back in it."""
+
+
+@app.command()
+@command
+def verify(source: SourceOption = None, json_: Json = False) -> None:
+    """Check chain, offsets, every outcome and the view's rows; say what is wrong or missing.
+
+    Example: ladle audit verify --source sqlite:///ladle.db
+    """
+    from ladle.audit.verify import verify as run
+
+    with opened(source) as log:
+        report = run(log, progress())
+    if json_:
+        print_json(report_json(report))
+    else:
+        print_report(report)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+@app.command()
+@command
+def at(when: When, source: SourceOption = None, json_: Json = False) -> None:
+    """Print the load view as it was, folded from the records alone.
+
+    Example: ladle audit at 2026-11-22T09:00:00Z --source export/
+    """
+    from ladle.audit.replay import Replay
+    from ladle.core import queries
+
+    moment = moment_of(when)
+    with opened(source) as log:
+        replay = Replay(log, progress())
+        replay.to(moment)
+    view = replay.view
+    reply = queries.fleet_view(view)
+    time_ = to_rfc3339(view.recorded_at_ms)
+    if json_:
+        rooms = queries.rooms(view, limit=len(view.rooms))["rooms"]
+        print_json({**reply, "recorded_at": time_, "digest": view.digest(), "rooms": rooms})
+        return
+    print_view(ViewReply.model_validate({**reply, "term": 0, "journal_offset": view.offset}))
+    show(f"recorded at {time_}, digest of all rows {view.digest()}")
+
+
+@app.command()
+@command
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="An offset, or a time in UTC.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="A later one.")],
+    source: SourceOption = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Only rows of this table of the view.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Print the rows of the view that differ between two moments.
+
+    Example: ladle audit diff 1200 1300 --table room
+    """
+    from ladle.audit.changes import changes, state_of
+    from ladle.audit.replay import Replay
+    from ladle.core.rows import TABLES
+
+    if table is not None and table not in TABLES:
+        fail(USAGE, f"there is no table {table}", f"one of {', '.join(TABLES)}")
+    first, second = moment_of(before), moment_of(after)
+    with opened(source) as log:
+        replay = Replay(log, progress())
+        replay.to(first)
+        offset, state = replay.view.offset, state_of(replay.view)
+        replay.to(second)
+    found = [
+        change for change in changes(state, state_of(replay.view)) if table in (None, change.table)
+    ]
+    if json_:
+        told = {"before": offset, "after": replay.view.offset}
+        print_json({**told, "changes": [change_json(change) for change in found]})
+        return
+    for change in found:
+        print_change(change)
+    show(f"{len(found)} rows differ between record {offset} and record {replay.view.offset}")
+
+
+@app.command()
+@command
+def timeline(
+    name: Annotated[str, typer.Argument(metavar="ROOM|SERVER", help="A room's or server's id.")],
+    source: SourceOption = None,
+    json_: Json = False,
+) -> None:
+    """Tell what became of a room or a server, record by record; exit 1 where nothing names it.
+
+    Example: ladle audit timeline standup
+    """
+    from ladle.audit.replay import Replay
+    from ladle.audit.timeline import timeline as run
+
+    told = []
+    with opened(source) as log:
+        for happening in run(Replay(log, progress()), name):
+            if json_:
+                told.append(happening_json(happening))
+            else:
+                told.append({})
+                print_happening(happening)
+    if json_:
+        print_json({"name": name, "records": told})
+    if not told:
+        fail(NO, f"no record is about a room or a server {name}")
+
+
+@contextmanager
+def opened(given: str | None) -> "Iterator[Source]":
+    """The source that was named, or the service's database; what keeps it from being read ends
+    the command with its exit code."""
+    from ladle.audit.errors import SourceError
+    from ladle.audit.open import open_source
+
+    try:
+        log = open_source(given or _database())
+        try:
+            yield log
+        finally:
+            log.close()
+    except SourceError as error:
+        refuse(error)
+
+
+def refuse(error: "SourceError") -> NoReturn:
+    """Leave with the error's exit code."""
+    code = error.exit_code
+    fail(code, error.said, error.advice, error={"code": CODES[code]})
+
+
+def moment_of(text: str) -> "Moment":
+    """An offset or a time as typed."""
+    from ladle.audit.export_rows import Moment
+
+    try:
+        return Moment.parse(text)
+    except ValueError as error:
+        fail(USAGE, str(error), "an offset such as 1234, or a time such as 2026-11-22T09:00:00Z")
+
+
+def progress() -> Callable[[int, float | None], None]:
+    """Says on standard error how fast it goes and how long it takes, every two seconds."""
+    started = last = time.monotonic()
+
+    def told(records: int, share: float | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < PROGRESS_S:
+            return
+        last = now
+        passed = now - started
+        left = f", {passed * (1 - share) / share:.0f} s left" if share else ""
+        say(f"{records:,} records, {records / passed:,.0f} a second{left}")
+
+    return told
+
+
+def _database() -> str:
+    from ladle.placement.settings import PlacementSettings
+
+    return PlacementSettings().database
