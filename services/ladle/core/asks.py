@@ -84,7 +84,7 @@ def allocate(ask: Ask) -> Reply:
     step, room_id = ask.step, ask.room_id
     if not room.needs_home(step.view, room_id):
         wished = wish.to_allocate(ask.body, None)
-        asked = _asked(ask, wished.peers, wished.publishers, wished.streams, wished.cost)
+        asked = Asked(wished.peers, wished.publishers, wished.streams, wished.cost, _hold_ms(ask))
         case = room.ask(step, room_id, What.ASKED_AGAIN, asked)
         return answer.placed(step.view, room_id, "existing", fits=case.fits)
     decision = ask.choose()
@@ -189,24 +189,24 @@ OPERATIONS: Mapping[str, Callable[[Ask], Reply]] = {
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def _asked(ask: Ask, peers: int, publishers: int, streams: int, cost: int, **more: Any) -> Asked:
+def _hold_ms(ask: Ask) -> int:
+    """How long the caller is promised what it is answered."""
     limits = ask.step.view.limits
-    hold_ms = ask.body.get("ttl_ms") or limits.hold_ms
-    return Asked(peers, publishers, streams, cost, min(hold_ms, limits.hold_ms_max), **more)
+    return min(ask.body.get("ttl_ms") or limits.hold_ms, limits.hold_ms_max)
 
 
 def _wanted(ask: Ask, decision: Decision, reason: str | None) -> Asked:
     """What a home was found for."""
     said = decision.wish
-    return _asked(
-        ask,
+    return Asked(
         said["peers"],
         said["publishers"],
         said["streams"],
         said["cost"],
-        wishes=_wishes(ask.body),
-        decision=decision,
-        reason=reason,
+        _hold_ms(ask),
+        _wishes(ask.body),
+        decision,
+        reason,
     )
 
 

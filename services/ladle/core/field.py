@@ -24,11 +24,8 @@ class Field:
 
     def emptiest(self) -> Iterator[Pick]:
         """The best worker that fits of each server, best first."""
-        told: set[str] = set()
-        for pick in _merged([region.emptiest(self.cost) for region in self._regions]):
-            if pick.server_id not in self._avoid and pick.server_id not in told:
-                told.add(pick.server_id)
-                yield pick
+        # Each server stands in one region.
+        return _merged([region.emptiest(self.cost, self._avoid) for region in self._regions])
 
     def tightest(self) -> Iterator[Rung]:
         """Servers, the least headroom that fits first."""
@@ -43,7 +40,9 @@ class Field:
 
     def size(self) -> int:
         """How many servers there are to choose from."""
-        fitting = sum(_fitting(region, self.cost) for region in self._regions)
+        fitting = 0
+        for region in self._regions:
+            fitting += len(region.roomiest) - region.fitting_from(self.cost)
         return fitting - len(self._avoided_rungs())
 
     def at_rank(self, rank: int) -> str:
@@ -116,7 +115,3 @@ def _merged(ascending: list[Iterator[Line]]) -> Iterator[Line]:
 
 def _from(region: Region, cost: int) -> Iterator[Rung]:
     return region.roomiest.islice(region.fitting_from(cost))  # type: ignore[no-any-return]
-
-
-def _fitting(region: Region, cost: int) -> int:
-    return len(region.roomiest) - region.fitting_from(cost)

@@ -126,15 +126,18 @@ class Region:
         else:
             del bucket[bisect_left(bucket, pick)]
 
-    def emptiest(self, cost: int) -> Iterator[Pick]:
-        """Undominated workers with `cost` of headroom, best first."""
+    def emptiest(self, cost: int, avoid: frozenset[str] = frozenset()) -> Iterator[Pick]:
+        """The best worker with `cost` of headroom of each server not avoided, best first."""
         if not self.roomiest or self.roomiest[-1][0] < cost:
             return  # or all buckets would be walked in vain
+        told: set[str] = set()
         for permille in self.by_permille:
             for pick in self.by_permille[permille]:
                 if pick.minus_headroom > -cost:
                     break  # within a bucket the roomier come first
-                yield pick
+                if pick.server_id not in told and pick.server_id not in avoid:
+                    told.add(pick.server_id)
+                    yield pick
 
     def serving(self) -> int:
         """How many servers are up and open, hot ones too."""
