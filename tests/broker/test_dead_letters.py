@@ -10,7 +10,7 @@ from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.link import Message, Refused
 from ladle_contracts.topology import DELIVERY_LIMIT, Topology
 
-from .conftest import Inbox, left_in
+from .conftest import Inbox, MakeLink, left_in
 
 pytestmark = pytest.mark.broker
 
@@ -57,6 +57,32 @@ def test_a_copy_says_why_and_keeps_what_it_can() -> None:
     assert copy.persistent
     assert copy.mandatory
     assert copy.user_id is None
+
+
+async def test_what_amqp_cannot_carry_again_is_cut(
+    broker_url: str, cell: str, make_link: MakeLink
+) -> None:
+    """Bytes that are no text grow when they are read as text; refused for ever, they never end."""
+    topology = Topology(cell)
+    await declare(broker_url, topology)
+    grown = (b"\xff" * 255).decode("utf-8", "replace")
+    message = Message(
+        b"{}",
+        exchange=topology.media_events,
+        routing_key=grown,
+        headers={"cloudEvents_id": "1", grown: grown, "long": "x" * 130_000, "bytes": b"\xff" * 9},
+        content_type=grown,
+        type=grown,
+        message_id=grown,
+        correlation_id=grown,
+    )
+    link = await make_link()
+    await link.publish(dead_letter(message, topology, "source-mismatch", "because"))
+    (found,) = await letters(broker_url, topology)
+    assert found.reason == "source-mismatch"
+    assert found.routing_key == found.type == found.message_id == "\ufffd" * 85
+    assert found.headers["cloudEvents_id"] == "1"
+    assert "long" not in found.headers
 
 
 async def test_looking_changes_nothing(broker_url: str, cell: str) -> None:

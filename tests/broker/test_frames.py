@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import pamqp.frame
 import pytest
@@ -16,7 +17,9 @@ from ladle_contracts.link import Outgoing
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 maybe = st.none() | texts
-values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | texts | st.binary()
+values = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | texts | st.binary(max_size=60)
+)
 tables = st.dictionaries(st.text("abcdefg_-:.", min_size=1, max_size=20), values, max_size=6)
 outgoings = st.builds(
     Outgoing,
@@ -45,8 +48,16 @@ def unmarshal_all(data: bytes) -> list[tuple[int, object]]:
     return found
 
 
-@given(message=outgoings, channel=st.integers(1, 65535), frame_max=st.integers(20, 200))
-def test_pamqp_reads_what_we_publish(message: Outgoing, channel: int, frame_max: int) -> None:
+@given(
+    message=outgoings,
+    length=st.integers(0, 12_000),
+    channel=st.integers(1, 65535),
+    frame_max=st.integers(4_096, 4_200),
+)
+def test_pamqp_reads_what_we_publish(
+    message: Outgoing, length: int, channel: int, frame_max: int
+) -> None:
+    message = replace(message, body=((message.body or b"-") * length)[:length])
     parts = unmarshal_all(frames.publish(channel, message, message.message_id, frame_max))
     assert {number for number, _ in parts} == {channel}
     method, header, *bodies = [frame for _, frame in parts]
@@ -142,6 +153,14 @@ def test_method_numbers_are_pamqps() -> None:
         (frames.CONFIRM_SELECT, spec.Confirm.Select),
     ):
         assert ours == theirs.index
+
+
+def test_properties_longer_than_a_frame_are_refused() -> None:
+    """Sent, they would cost the connection, and everything that others publish there."""
+    message = Outgoing("", "q", b"", headers={"long": "x" * 4_096})
+    with pytest.raises(ValueError, match="one frame"):
+        frames.publish(1, message, None, 4_096)
+    assert frames.publish(1, message, None, 8_192)
 
 
 def test_long_strings_are_refused() -> None:

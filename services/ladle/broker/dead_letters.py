@@ -26,6 +26,11 @@ EXCHANGE_HEADER = "ladle-exchange"
 DETAIL_CHARACTERS_MAX = 1_000
 DELIVERY_LIMIT_REASON = "delivery-limit"
 
+HEADER_BYTES_MAX = 16_384
+"""Of the sender's headers: they travel in one frame, which with ours added must not be too long."""
+
+_SHORT_BYTES_MAX = 255
+
 _ADDED = ("ladle-", "x-death", "x-first-death", "x-last-death", "x-delivery-count", "x-acquired")
 _KEPT_TYPES = (str, int, float, bool, bytes, type(None))
 
@@ -57,30 +62,49 @@ class Requeued:
 def dead_letter(message: Message, topology: Topology, reason: str, detail: str) -> Outgoing:
     """The copy of a refused message for `placement.dead`; to be published with a confirm.
 
-    The sender's name is not kept: RabbitMQ lets nobody write another user's.
+    The sender's name is not kept: RabbitMQ lets nobody write another user's. What AMQP could not
+    carry again is cut: bytes that are no text have grown when they were read as text.
     """
-    kept: dict[str, HeaderValue] = {
-        name: value
-        for name, value in message.headers.items()
-        if isinstance(value, _KEPT_TYPES) and not name.startswith(_ADDED)
-    }
     return Outgoing(
         exchange=topology.placement_dead,
-        routing_key=message.routing_key,
+        routing_key=_cut(message.routing_key),
         body=message.body,
-        headers=kept
+        headers=_kept(message.headers)
         | {
             REASON_HEADER: reason,
             DETAIL_HEADER: detail[:DETAIL_CHARACTERS_MAX],
             EXCHANGE_HEADER: message.exchange,
         },
-        content_type=message.content_type or "application/octet-stream",
-        type=message.type,
-        message_id=message.message_id,
-        correlation_id=message.correlation_id,
+        content_type=_cut(message.content_type or "application/octet-stream"),
+        type=message.type and _cut(message.type),
+        message_id=message.message_id and _cut(message.message_id),
+        correlation_id=message.correlation_id and _cut(message.correlation_id),
         persistent=True,
         mandatory=True,
     )
+
+
+def _cut(text: str) -> str:
+    """As much of the text as a short string holds."""
+    return text.encode("utf-8", "replace")[:_SHORT_BYTES_MAX].decode("utf-8", "ignore")
+
+
+def _kept(headers: Mapping[str, object]) -> dict[str, HeaderValue]:
+    """The sender's headers that can be sent again, the first of them while there is room."""
+    kept: dict[str, HeaderValue] = {}
+    room = HEADER_BYTES_MAX
+    for name, value in headers.items():
+        if not isinstance(value, _KEPT_TYPES) or name.startswith(_ADDED):
+            continue
+        room -= len(name.encode("utf-8", "replace")) + 16
+        if isinstance(value, str):
+            room -= len(value.encode("utf-8", "replace"))
+        elif isinstance(value, bytes):
+            room -= len(value)
+        if room < 0:
+            break
+        kept[name] = value
+    return kept
 
 
 async def letters(

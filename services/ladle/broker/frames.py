@@ -121,11 +121,14 @@ def nack(channel: int, tag: int, *, multiple: bool, requeue: bool) -> bytes:
 
 
 def publish(channel: int, message: Outgoing, message_id: str | None, frame_max: int) -> bytes:
-    """All frames of one message. Raises ValueError for strings that AMQP cannot carry."""
+    """All frames of one message. Raises ValueError for what AMQP cannot carry."""
     body, room = message.body, frame_max - FRAME_EXTRA
     target = short(message.exchange) + short(message.routing_key)
     flag = b"\x01" if message.mandatory else b"\x00"
     head = CONTENT_HEAD.pack(_BASIC, 0, len(body)) + _properties(message, message_id)
+    if len(head) > room:
+        # The broker would close the connection over it, and all that others publish there.
+        raise ValueError("AMQP carries all properties of a message in one frame; these are longer")
     parts = [
         frame(METHOD, channel, _PUBLISH_HEAD + target + flag),
         frame(HEADER, channel, head),
