@@ -151,6 +151,55 @@ async def test_a_name_that_is_used_again(writer):
     assert found.record.offset == writer.head.offset
 
 
+async def test_a_history_longer_than_is_looked_at(writer, monkeypatch):
+    """A name that is used every day: the home that it has is explained, not an old one."""
+    monkeypatch.setattr(explain, "SCAN_MAX", 6)
+    monkeypatch.setattr(explain, "PAGE", 2)
+    for _ in range(9):
+        writer.ask("allocate", room_id="standup")
+    room = writer.view.rooms["standup"]
+    writer.ask("release", room_id="standup", allocation_id=room.allocation_id)
+    writer.ask("allocate", room_id="standup")
+    allocated = writer.head.offset
+    writer.ask("allocate", room_id="standup")
+    await writer.commit()
+    for generation in (None, 2):
+        found = await explanation(writer.store, "standup", generation=generation)
+        assert (found.generation, found.record.offset) == (2, allocated)
+        assert found.lines[-1].endswith(f"(record {allocated + 1}, term 1).")
+
+
+async def test_a_room_taken_over_by_a_list(writer):
+    """A status names no room in its columns; the home before it is not the answer."""
+    writer.ask("allocate", room_id="standup")
+    home = home_of(writer)
+    other = "sfu-2" if home == "sfu-1" else "sfu-1"
+    writer.tell("room-created", home, room_id="standup", worker_id="0")
+    writer.tick(5_000)
+    listed = {"room_id": "standup", "worker_id": "0", "peers": 2, "consumers": 4}
+    writer.register(home)
+    before = writer.view.servers[home].incarnation
+    writer.fold(
+        Kind.EVENT,
+        {
+            "type": "room-deleted",
+            "id": "restart",
+            "source_server_id": home,
+            "incarnation": before + 1,
+            "sequence": 1,
+            "time_ms": AT_MS,
+            "data": {"room_id": "another", "allocation_id": None, "reason": None},
+        },
+        server_id=home,
+    )
+    assert writer.view.rooms["standup"].phase == "stranded"
+    writer.tell("worker-status", other, workers=[], rooms=[listed], complete=True)
+    assert home_of(writer) == other
+    found = await told(writer)
+    assert (found.generation, found.record.offset) == (2, writer.head.offset)
+    assert f"server {other} said" in found.lines[0]
+
+
 async def test_a_long_story_is_cut(writer, monkeypatch):
     monkeypatch.setattr(explain, "LINES_MAX", 3)
     monkeypatch.setattr(explain, "PAGE", 2)

@@ -73,6 +73,14 @@ class Home:
         return generation
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The home that the room has: its generation, and the record that made its allocation."""
+
+    generation: int
+    offset: int
+
+
 async def explanation(
     store: Store, room_id: str, *, generation: int | None = None
 ) -> Explanation | None:
@@ -80,8 +88,12 @@ async def explanation(
 
     A room that was only ever refused is explained by its last refusal.
     """
-    chapters = [_chapter(r, room_id) async for r in _history(store, 0, room_id=room_id)]
-    homes = _homes(chapters) or _homes(await _adoption(store, room_id))
+    present = await _present(store, room_id)
+    # A name that is used every day has a history longer than is looked at: the home that it has
+    # is told from its own record on, and never an older one in its place.
+    since = present.offset - 1 if present and generation in (None, present.generation) else 0
+    chapters = [_chapter(r, room_id) async for r in _history(store, since, room_id=room_id)]
+    homes = _homes(chapters) or _homes(await _adoption(store, room_id, present))
     if generation is None and not homes:
         return _refusal(chapters, room_id)
     wanted = [home for home in homes if generation in (None, home.generation)]
@@ -134,14 +146,20 @@ def _homes(chapters: list[Chapter]) -> list[Home]:
     return homes
 
 
-async def _adoption(store: Store, room_id: str) -> list[Chapter]:
-    """A status listed a room that nobody had placed: the room's allocation id names its record."""
+async def _present(store: Store, room_id: str) -> Present | None:
+    """The room as it is now; None where it is nowhere. Its allocation id names its record."""
     row = await store.row("room", (room_id,))
     if row is None:
-        return []
-    allocation_id: str = row[COLUMNS["room"].index("allocation_id")]
-    offset = allocation_id.split(":")[-2:-1]
-    record = await store.record(int(offset[0])) if offset and offset[0].isdigit() else None
+        return None
+    room = dict(zip(COLUMNS["room"], row, strict=True))
+    offset = room["allocation_id"].split(":")[-2:-1]
+    known = bool(offset) and offset[0].isdigit()
+    return Present(room["generation"], int(offset[0])) if known else None
+
+
+async def _adoption(store: Store, room_id: str, present: Present | None) -> list[Chapter]:
+    """A status listed a room that nobody had placed: only the room itself says in which record."""
+    record = await store.record(present.offset) if present else None
     return [] if record is None else [_chapter(record, room_id)]
 
 
