@@ -101,16 +101,18 @@ def _pass_gate(step: Step, told: Told, room_id: str) -> None:
     closings.end(step, room_id, told.server_id)
 
 
+LIVES_REASONS = {
+    What.CREATED: None,
+    What.CREATED_AWAY: "created-elsewhere",
+    What.CREATED_EXPIRED: "created-after-expiry",
+    What.CREATED_RELEASED: "created-after-release",
+}
+
+
 def _lives(step: Step, told: Told, room_id: str) -> str | None:
     """The room is alive where the server says; what that means depends on who is its home."""
     what = _seen_from_room(step.view, told, room_id)
-    reason = {
-        What.CREATED: None,
-        What.CREATED_AWAY: "created-elsewhere",
-        What.CREATED_EXPIRED: "created-after-expiry",
-        What.CREATED_RELEASED: "created-after-release",
-    }[what]
-    turn(Case.of(step, room_id, told=told, reason=reason), what)
+    turn(Case.of(step, room_id, told=told, reason=LIVES_REASONS[what]), what)
     return None
 
 

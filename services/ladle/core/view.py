@@ -287,10 +287,11 @@ def _room(view: View, key: str, old: Room | None, new: Room | None) -> None:
 def _router(view: View, key: tuple[str, int], old: Router | None, new: Router | None) -> None:
     if old is None or new is None:
         _member(view.home_of, key[0], key[1], new is not None)
-    if old is not None and (new is None or new.server_id != old.server_id):
-        _leave(view.routers_on, old.server_id, key)
-    if new is not None:
-        view.routers_on.setdefault(new.server_id, set()).add(key)
+    if old is None or new is None or old.server_id != new.server_id:
+        if old is not None:
+            _leave(view.routers_on, old.server_id, key)
+        if new is not None:
+            view.routers_on.setdefault(new.server_id, set()).add(key)
     view.loads.account(old, new)
     for row in (old, new):
         if row is not None:
