@@ -79,7 +79,7 @@ def write(attributes: Mapping[str, str | int | None], data: Any) -> bytes:
 
 def is_json(content_type: str | None) -> bool:
     """May the body be read as JSON? Absent counts as yes; only UTF-8 is read."""
-    if content_type is None:
+    if content_type is None or content_type == "application/json":
         return True
     media_type, is_utf8 = _media_type(content_type)
     return is_utf8 and (media_type == "application/json" or media_type.endswith("+json"))

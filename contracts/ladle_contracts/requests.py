@@ -5,10 +5,10 @@ a retry safe. Replies stand in replies.py and are named here too.
 """
 
 import hashlib
-import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic_core import to_json
 
 from ladle_contracts.fields import (
     AllocationId,
@@ -230,10 +230,6 @@ REPLIES: dict[str, type[Reply]] = {
 """What an operation answers when it succeeds; ErrorReply otherwise."""
 
 
-# Made once: json.dumps makes one for each call, at the price of the text itself.
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
 def digest_of_body(body: Body) -> str:
     """SHA-256 of the canonical JSON of what the caller set to other than the default, hex.
 
@@ -241,7 +237,14 @@ def digest_of_body(body: Body) -> str:
     field that a newer version adds does not change the digest of a request that is being retried.
     """
     said = body.model_dump(mode="json", exclude_defaults=True)
-    return hashlib.sha256(_CANONICAL.encode(said).encode()).hexdigest()
+    # Sorted by hand, for pydantic's encoder does not sort and is four times as fast as json's.
+    text = to_json({name: _sorted(said[name]) for name in sorted(said)})
+    return hashlib.sha256(text).hexdigest()
+
+
+def _sorted(value: Any) -> Any:
+    """Labels and metadata are the only maps in a body; what they hold is flat."""
+    return dict(sorted(value.items())) if type(value) is dict else value
 
 
 __all__ = [

@@ -1,5 +1,6 @@
 """Requests and replies: bytes to models, and each way in which they can be wrong."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -216,6 +217,18 @@ def test_the_digest_does_not_hang_on_the_order_of_fields(order: list[str]) -> No
     assert decode_request(request(body=shuffled)).digest == (
         decode_request(request(body=body)).digest
     )
+
+
+def test_the_digest_is_of_canonical_json() -> None:
+    """As any other language would make it of what the caller said."""
+    body = {
+        "peers": 4,
+        "labels": {"zone": "b", "gpu": "é\u2028"},
+        "metadata": {"n": 2**53 - 1, "deep": '\x1f"\\\n/', "b": True, "a": None},
+    }
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    expected = hashlib.sha256(text.encode()).hexdigest()
+    assert digest_of_body(Allocate.model_validate(body)) == expected
 
 
 def test_the_digest_tells_bodies_apart() -> None:
