@@ -379,7 +379,7 @@ class PlacementClient:
         subscription = OwnEvents(
             self._link,
             self._topology.cell,
-            subscriber_queue(user, name or self._new_id()),
+            subscriber_queue(user, name or self._new_id(), self._topology.cell),
             self._topology.placement_events,
             [f"{each}.*" for each in types] or ["#"],
             keep=name is not None,

@@ -94,9 +94,14 @@ def reply_queue(name: str) -> str:
     return f"reply.{name}"
 
 
-def subscriber_queue(user: str, name: str) -> str:
-    """The name of a queue in which `user` may receive Ladle's own events."""
-    return f"sub.{user}.{name}"
+def subscriber_queue(user: str, name: str, cell: str = DEFAULT_CELL) -> str:
+    """The name of a queue in which `user` may receive the own events of one cell.
+
+    The user comes first, for that is what rights go by. Without the cell, one name in two cells
+    would be one queue, and each reader would take and leave out the events of the other.
+    """
+    prefix = "" if cell == DEFAULT_CELL else f"{cell}."
+    return f"sub.{user}.{prefix}{name}"
 
 
 class Topology:

@@ -9,6 +9,7 @@ import pytest
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.own_events import RoomMoved, ServerUp
 from ladle_contracts.own_messages import encode_own_event
+from ladle_contracts.topology import Topology
 from tests.fixtures.manual_clock import ManualClock, settle
 from tests.fixtures.memory_link import MemoryBroker, MemoryLink
 
@@ -66,6 +67,27 @@ async def test_a_named_subscription_gathers_and_repeats_what_was_in_hand(
         assert [(await anext(events)).offset, (await anext(events)).offset] == [1, 2]
     async with client.events(name="billing") as events:
         assert [(await anext(events)).offset, (await anext(events)).offset] == [2, 3]
+
+
+async def test_one_name_in_two_cells_is_two_queues(
+    link: MemoryLink, clock: ManualClock, ladle: MemoryLink, broker: MemoryBroker
+) -> None:
+    """Who reads one cell must not take what a reader of the other is waiting for."""
+    broker.declare(Topology("eu").declarations())
+    clients = {cell: PlacementClient(link, clock=clock, cell=cell) for cell in ("eu", "default")}
+    up = ServerUp(server_id="sfu-1")
+    for client in clients.values():
+        await client.open()
+        async with client.events(name="billing"):
+            pass
+    for offset, cell in enumerate(clients, start=1):
+        await ladle.publish(
+            encode_own_event("server-up", up, offset=offset, index=0, time_ms=1, cell=cell)
+        )
+    for offset, client in enumerate(clients.values(), start=1):
+        async with client.events(name="billing") as events, asyncio.timeout(5):
+            assert (await anext(events)).offset == offset
+            assert events.skipped == 0
 
 
 async def test_what_a_newer_ladle_says_is_left_out(
