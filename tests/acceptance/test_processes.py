@@ -29,6 +29,7 @@ async def answered(promises: Promises, more: int, within_s: float = 30) -> None:
     wanted = promises.count + more
     async with asyncio.timeout(within_s):
         while promises.count < wanted:
+            assert promises.errors == []
             await asyncio.sleep(0.01)
 
 

@@ -281,6 +281,20 @@ def test_a_writer_down_for_two_minutes() -> None:
     assert said(cell.wait(15_000)) == ["server-stale"] * 3
 
 
+def test_a_backlog_that_takes_long_to_read() -> None:
+    """What servers said while it was read stands behind the marker, and is only unread."""
+    cell = Cell()
+    for name in ("a", "b", "c"):
+        cell.register(name)
+    cell.fold(Kind.WRITER_ACTIVE, {})
+    cell.now_ms += 60_000
+    cell.fold(Kind.CAUGHT_UP, {})
+    assert said(cell.wait(0)) == []
+    assert said(cell.wait(14_000)) == []
+    cell.status("a")
+    assert said(cell.wait(1_000)) == ["server-stale"] * 2
+
+
 def test_most_of_the_fleet_silent_at_once() -> None:
     """Seven minutes without three of five servers are the bus's fault, not their deaths."""
     cell = Cell()

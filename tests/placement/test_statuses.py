@@ -132,3 +132,17 @@ async def test_they_are_written_before_the_writer_says_that_it_has_caught_up(
         kinds = await w.kinds()
         assert kinds[-3:] == ["bus-up", "statuses", "caught-up"]
         assert w.unacked() == 0
+
+
+async def test_no_server_is_silent_whose_status_waits(w: Writing) -> None:
+    """Its third interval ends while its status waits for company: that counts first."""
+    await w.register("sfu-9")
+    await w.advance(14_500)
+    for number in (1, 2, 3):
+        await w.status(f"sfu-{number}")
+    head = await w.store.head()
+    await w.advance(500)
+    records = await w.records(head.offset)
+    assert [record.kind for record in records] == [Kind.STATUSES, Kind.TICK]
+    said = orjson.loads(records[1].body)["outcome"]["outbound"]
+    assert [(event["type"], event["server_id"]) for event in said] == [("server-stale", "sfu-9")]

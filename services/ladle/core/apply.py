@@ -85,7 +85,13 @@ def _nobody_listened(step: Step, entry: Entry, recorded: object) -> Outcome:
 
 
 def _caught_up(step: Step, entry: Entry, recorded: object) -> Outcome:
+    """What had piled up is read; what was said meanwhile stands behind it and is not read yet.
+
+    So silence counts from here: a backlog that took long to read, or a marker that a frozen
+    process kept from us, would otherwise make servers stale whose words are the next in the queue.
+    """
     step.view.set_state(timers.CAUGHT_UP, True)
+    liveness.restart_clocks(step)
     return {"status": "applied"}
 
 

@@ -1,8 +1,9 @@
 """Is a server heard of? Its liveness as a table, its silence, and when silence is the bus's fault.
 
-Silence counts from the last event, or from the record by which the writer or its connection came
-up: before that nobody listened. Where most servers fall silent at once, it is the bus: none of
-them is lost while the rest, too, say little, and for `bus_out_ms` after they speak again.
+Silence counts from the last event, or from the record by which the writer, or its connection, came
+up or had caught up: before that not all was read. Where most servers fall silent at once, it is
+the bus: none of them is lost while the rest, too, say little, and for `bus_out_ms` after they speak
+again.
 """
 
 from collections.abc import Callable, Mapping

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ladle.core.compact_status import Packed
+from ladle.core.view import View
 from ladle.placement.batch import Arrival
 
 StatusKey = tuple[str, int, int]
@@ -40,6 +41,12 @@ class WaitingStatuses:
     def add_copy(self, arrival: Arrival) -> None:
         """Another delivery of one that waits: acked no earlier than that one is durable."""
         self._copies.append(arrival)
+
+    def break_a_silence(self, view: View, now_ms: int) -> bool:
+        """Would a server be called silent now whose status waits here?"""
+        names = {server_id for server_id, _, _ in self._statuses}
+        due = [view.servers[name].silence_due_ms for name in names if name in view.servers]
+        return any(due_ms is not None and due_ms <= now_ms for due_ms in due)
 
     def waited_ms(self, now_ms: int) -> int:
         """How long the first one has waited; meaningless where none does."""

@@ -255,8 +255,10 @@ class Writer:
             self.metrics.events.of("worker-status", "ignored").inc(ignored)
 
     def _tick_if_due(self) -> None:
-        due_ms = next_due_ms(self.view)
-        if due_ms is not None and due_ms <= self.timekeeper.now_ms():
+        due_ms, now_ms = next_due_ms(self.view), self.timekeeper.now_ms()
+        if due_ms is not None and due_ms <= now_ms:
+            if self.waiting.break_a_silence(self.view, now_ms):
+                self.flush_statuses()
             self.record(Kind.TICK, origin={}, inputs={}, payload={})
         step = self.timekeeper.take_step()
         if step is not None:
