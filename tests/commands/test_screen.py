@@ -86,7 +86,7 @@ def test_the_fullest_server_stands_first_and_scrolling_hides_it() -> None:
     lines = picture(view(*servers), [], Screen(100, 24)).splitlines()
     first = next(line for line in lines if "sfu-" in line)
     assert "sfu-29" in first
-    assert "more" in next(line for line in lines if "servers by load" in line)
+    assert "1 to 12 of 30" in next(line for line in lines if "servers by load" in line)
     scrolled = picture(view(*servers), [], Screen(100, 24, first=5))
     assert "sfu-29" not in scrolled
     assert "sfu-24" in scrolled

@@ -1,8 +1,12 @@
 """The command tree: names and order of `ladle --help`, nothing else."""
 
+from typing import Annotated
+
 import typer
 
+from ladle import __version__
 from ladle.commands import (
+    audit,
     bench,
     broker,
     database,
@@ -29,6 +33,25 @@ app = typer.Typer(
     epilog="Start with [bold]ladle up[/]: a broker, the service and a fleet to look at.",
 )
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ladle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """The options of `ladle` itself; its help stands above."""
+
+
 RUN = "Run"
 ASK = "Ask"
 LOOK = "Look"
@@ -53,6 +76,7 @@ app.command(rich_help_panel=LOOK)(reading.explain)
 app.command(rich_help_panel=LOOK)(top.top)
 
 app.add_typer(broker.app, name="broker", rich_help_panel=CARE)
+app.add_typer(audit.app, name="audit", rich_help_panel=CARE)
 app.add_typer(database.app, name="db", rich_help_panel=CARE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CARE)
 app.add_typer(bench.app, name="bench", rich_help_panel=CARE)

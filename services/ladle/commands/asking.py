@@ -75,12 +75,21 @@ def _meaning(error: PlacementError) -> tuple[int, str]:
         case ServiceAbsent():
             return UNREACHABLE, SERVICE_ADVICE
         case OutcomeUnknownError():
-            return UNREACHABLE, f"it may have been carried out; {SERVICE_ADVICE}"
+            return UNREACHABLE, _unknown_advice(error)
     if error.code in RETRY_CODES:
         return UNREACHABLE, WAIT_ADVICE
     if error.code == "invalid-request":
         return USAGE, ""
     return NO, REFUSED_ADVICE.get(str(error.code), "")
+
+
+def _unknown_advice(error: PlacementError) -> str:
+    if not error.request_id:
+        return SERVICE_ADVICE
+    return (
+        "it may have been carried out: ask again with "
+        f"--request-id {error.request_id}, which does nothing twice; `ladle doctor`"
+    )
 
 
 def _counts(error: PlacementError) -> str:
@@ -104,6 +113,8 @@ def error_fields(error: PlacementError) -> dict[str, Any]:
     }
     if error.retry_after_ms is not None:
         fields["retry_after_ms"] = error.retry_after_ms
+    if error.request_id:
+        fields["request_id"] = error.request_id
     if error.details:
         fields["details"] = dict(error.details)
     return fields

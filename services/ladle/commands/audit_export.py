@@ -62,8 +62,8 @@ def export(
         return
     head, files = manifest["head"], len(manifest["files"])
     show(
-        f"{manifest['rows']:,} records in {files} file{'' if files == 1 else 's'} and a manifest in "
-        f"{plain(str(to))}{', without content' if redact else ''}"
+        f"{manifest['rows']:,} records in {files} file{'' if files == 1 else 's'} and a manifest "
+        f"in {plain(str(to))}{', without content' if redact else ''}"
     )
     show(f"the journal ends at {head['offset']} with {head['hash']}")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ladle.commands.guard import command
+from ladle.commands.guard import check_database, command
 from ladle.commands.output import UNREACHABLE, fail, print_json, show
 
 app = typer.Typer(no_args_is_help=True, help="The database of journal and view.")
@@ -30,6 +30,7 @@ def upgrade(
     from ladle.placement.settings import PlacementSettings
 
     url = PlacementSettings().database
+    check_database(url)
     try:
         before = asyncio.run(schema.current(url))
         after = asyncio.run(schema.upgrade(url))

@@ -157,7 +157,7 @@ async def _service(settings: "PlacementSettings") -> Finding:
             settings.url,
             ssl_context=settings.ssl_context(),
             cell=settings.cell,
-            timeout_ms=TIMEOUT_MS,
+            timeout_ms=min(TIMEOUT_MS, settings.request_timeout_ms),
         ) as client:
             view = await client.view()
     except (PlacementError, LinkError, OSError) as error:

@@ -83,6 +83,17 @@ def require(extra: str) -> None:
         import_module(module)
 
 
+def check_database(url: str) -> None:
+    """Leave with 2 where LADLE_DATABASE_URL is no database's or its extra is missing."""
+    from ladle.journal.open import open_store
+    from ladle.journal.store import StoreError
+
+    try:
+        open_store(url)  # Only made; `open` would connect.
+    except StoreError as error:
+        fail(USAGE, str(error), SETTINGS_ADVICE)
+
+
 def settings_errors(error: ValidationError) -> str:
     """What is wrong with the environment, variable by variable."""
     said = []

@@ -1,5 +1,6 @@
 """The writing operations from a shell: allocate, extend, move, release, drain, undrain."""
 
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -21,6 +22,10 @@ PublishersOption = Annotated[
 ]
 RegionsOption = Annotated[
     list[str], typer.Option("--region", help="Preferred region; may be given several times.")
+]
+RequestIdOption = Annotated[
+    str | None,
+    typer.Option(help="To ask again where an outcome is unknown: nothing is done twice."),
 ]
 AvoidOption = Annotated[list[str], typer.Option("--avoid", help="Server not to place on.")]
 
@@ -51,6 +56,7 @@ def allocate(
         list[str],
         typer.Option(help="NAME=VALUE kept with the room, never used to place it; repeatable."),
     ] = NOTHING,
+    request_id: RequestIdOption = None,
     json_: Json = False,
 ) -> None:
     """Ask for a room's home: the one it has, or a new one.
@@ -59,7 +65,7 @@ def allocate(
     """
     labels, kept = pairs("--label", label), pairs("--metadata", metadata)
     _print(
-        lambda client: client.allocate(
+        lambda client, request_id: client.allocate(
             room_id=room,
             peers=peers,
             publishers=publishers,
@@ -71,7 +77,9 @@ def allocate(
             avoid=avoid,
             ttl_ms=ttl_ms,
             metadata=kept,
+            request_id=request_id,
         ),
+        request_id,
         json_,
     )
 
@@ -82,6 +90,7 @@ def extend(
     peers: PeersOption,
     publishers: PublishersOption = None,
     region: RegionsOption = NOTHING,
+    request_id: RequestIdOption = None,
     json_: Json = False,
 ) -> None:
     """Ask for room for more peers in a room that has a home.
@@ -89,9 +98,10 @@ def extend(
     Example: ladle extend standup --peers 16
     """
     _print(
-        lambda client: client.extend(
-            room_id=room, peers=peers, publishers=publishers, regions=region
+        lambda client, request_id: client.extend(
+            room_id=room, peers=peers, publishers=publishers, regions=region, request_id=request_id
         ),
+        request_id,
         json_,
     )
 
@@ -104,6 +114,7 @@ def move(
         int, typer.Option("--if-generation", min=1, help="Refuse if it moved meanwhile.")
     ],
     avoid: AvoidOption = NOTHING,
+    request_id: RequestIdOption = None,
     json_: Json = False,
 ) -> None:
     """Give a room another home; the old server is told to close it.
@@ -111,9 +122,14 @@ def move(
     Example: ladle move standup --if-generation 1 --reason "noisy neighbour"
     """
     _print(
-        lambda client: client.move(
-            room_id=room, if_generation=generation, reason=reason, avoid=avoid
+        lambda client, request_id: client.move(
+            room_id=room,
+            if_generation=generation,
+            reason=reason,
+            avoid=avoid,
+            request_id=request_id,
         ),
+        request_id,
         json_,
     )
 
@@ -122,13 +138,20 @@ def move(
 def release(
     room: RoomArgument,
     allocation: Annotated[str, typer.Option(help="The allocation_id that allocate answered.")],
+    request_id: RequestIdOption = None,
     json_: Json = False,
 ) -> None:
     """End a hold that nobody confirmed; an active room is told to close.
 
     Example: ladle release standup --allocation default-1234
     """
-    _print(lambda client: client.release(room_id=room, allocation_id=allocation), json_)
+    _print(
+        lambda client, request_id: client.release(
+            room_id=room, allocation_id=allocation, request_id=request_id
+        ),
+        request_id,
+        json_,
+    )
 
 
 @command
@@ -139,6 +162,7 @@ def drain(
         int | None,
         typer.Option(min=0, help="Told to the server: be empty by then, ms since 1970 UTC."),
     ] = None,
+    request_id: RequestIdOption = None,
     json_: Json = False,
 ) -> None:
     """Place nothing new on a server; outlives its restarts until `ladle undrain`.
@@ -146,7 +170,11 @@ def drain(
     Example: ladle drain sfu-eu-1 --reason "kernel update"
     """
     _print(
-        lambda client: client.drain(server_id=server, reason=reason, drain_by_ms=drain_by_ms), json_
+        lambda client, request_id: client.drain(
+            server_id=server, reason=reason, drain_by_ms=drain_by_ms, request_id=request_id
+        ),
+        request_id,
+        json_,
     )
 
 
@@ -154,13 +182,20 @@ def drain(
 def undrain(
     server: ServerArgument,
     reason: Annotated[str | None, typer.Option(help="Why; stands in the journal.")] = None,
+    request_id: RequestIdOption = None,
     json_: Json = False,
 ) -> None:
     """Let a drained server take new rooms again.
 
     Example: ladle undrain sfu-eu-1
     """
-    _print(lambda client: client.undrain(server_id=server, reason=reason), json_)
+    _print(
+        lambda client, request_id: client.undrain(
+            server_id=server, reason=reason, request_id=request_id
+        ),
+        request_id,
+        json_,
+    )
 
 
 def pairs(option: str, given: list[str]) -> dict[str, str]:
@@ -174,8 +209,15 @@ def pairs(option: str, given: list[str]) -> dict[str, str]:
     return parsed
 
 
-def _print(question: Callable[[PlacementClient], Awaitable[Reply]], json_: bool) -> None:
-    reply = ask(question)
+def _print(
+    question: Callable[[PlacementClient, str], Awaitable[Reply]],
+    request_id: str | None,
+    json_: bool,
+) -> None:
+    # With an id of its own, a refusal comes at once: a client's default is to ask on for as long
+    # as its time-out, and a person wants the answer that there is now.
+    chosen = request_id or uuid.uuid4().hex
+    reply = ask(lambda client: question(client, chosen))
     if json_:
         print_json(reply.model_dump(mode="json", exclude_none=True))
     elif isinstance(reply, PlacedReply):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ladle.commands.guard import command
+from ladle.commands.guard import check_database, command
 from ladle.commands.output import UNREACHABLE, USAGE, fail
 
 
@@ -35,6 +35,7 @@ def placement(
     from ladle.placement.settings import PlacementSettings
 
     settings = PlacementSettings()
+    check_database(settings.database)
     logs.configure(settings.log_level, plain=plain_logs)
     _run(settings, upgrade=upgrade)
 
@@ -44,6 +45,7 @@ def _run(settings: object, *, upgrade: bool) -> None:
 
     from ladle.journal.store import SchemaTooNew, StoreBroken, StoreError
     from ladle.placement.settings import PlacementSettings
+    from ladle_contracts.link import LinkError
 
     assert isinstance(settings, PlacementSettings)
     try:
@@ -54,6 +56,9 @@ def _run(settings: object, *, upgrade: bool) -> None:
         fail(UNREACHABLE, str(error), "free disk space or mend the disk, then start again")
     except StoreError as error:
         fail(UNREACHABLE, str(error), "check LADLE_DATABASE_URL and `ladle doctor`")
+    except LinkError as error:
+        # What the broker holds or allows is not what this service declares: it says which.
+        fail(UNREACHABLE, str(error))
     except ValueError as error:
         fail(USAGE, str(error))
     except OSError as error:

@@ -54,7 +54,10 @@ def rooms(
     state: Annotated[
         RoomState | None,
         typer.Option(
-            metavar="STATE", help="Only held, held-again, active, active-held or stranded ones."
+            # Named, or Typer takes this metavar for the option's name.
+            "--state",
+            metavar="STATE",
+            help="Only held, held-again, active, active-held or stranded ones.",
         ),
     ] = None,
     after: Annotated[

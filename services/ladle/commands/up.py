@@ -14,7 +14,7 @@ import typer
 
 from ladle.commands.brokers import Broker, NoBroker, find_broker
 from ladle.commands.children import Child
-from ladle.commands.guard import command, require
+from ladle.commands.guard import check_database, command, require
 from ladle.commands.output import DONE, NO, UNREACHABLE, USAGE, fail, say
 from ladle.commands.ports import http_status, port_is_free
 from ladle.commands.run_folder import new_run_folder, prune_runs
@@ -72,20 +72,14 @@ def up(
     Example: ladle up --duration 30 --json
     """
     require("service")
+    from ladle.placement.settings import PlacementSettings
+
     if workload not in WORKLOADS:
         fail(USAGE, f"--workload: {workload!r} is none of {', '.join(WORKLOADS)}")
     options = UpOptions(state, duration, servers, workers, workload, rate, seed, json_)
-    _check_settings()
+    check_database(PlacementSettings().database)
     code = asyncio.run(_Up(options).run())
     raise typer.Exit(code)
-
-
-def _check_settings() -> None:
-    """Before anything is started: what is wrong in the environment ends the command with 2."""
-    from ladle.journal.url import parse
-    from ladle.placement.settings import PlacementSettings
-
-    parse(PlacementSettings().database)
 
 
 class _Up:
