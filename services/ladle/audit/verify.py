@@ -6,7 +6,7 @@ not be checked are told apart from what is wrong.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ladle.audit.derive import Derivation
 from ladle.audit.errors import INCOMPLETE, VERIFIED, VIOLATION, Unreadable
@@ -118,6 +118,9 @@ class _Check:
             self.derivation.stop(record.offset, "its content was erased")
         if walk.offset == before:
             return  # Out of order: the state before it is not the present one.
+        if record.offset != walk.offset:
+            # The offset is what was changed; the walk knows where the record belongs.
+            record = replace(record, offset=walk.offset)
         for finding in self.derivation.step(record):
             report.findings.add(finding)
 

@@ -59,14 +59,12 @@ class Walk:
         offset = record.offset
         is_itself = hash_ == record.hash
         follows = self.hash is not None and record.prev_hash == self.hash
-        if not is_itself:
-            yield Finding(
-                Law.HASH, offset, "its hash is not that of its seven fields", "hash",
-                record.hash, hash_,
-            )  # fmt: skip
         if not is_itself and follows:
-            # The changed field is the offset itself, or another one: its place is certain.
+            # Its place is certain, whatever its offset says: that may be the changed field.
             offset = self.offset + 1
+        if not is_itself:
+            said = "its hash is not that of its seven fields"
+            yield Finding(Law.HASH, offset, said, "hash", record.hash, hash_)
         yield from self._place(record, offset, follows)
         if not is_erased(record):
             digest = digest_of(record.salt, record.body)
