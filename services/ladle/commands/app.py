@@ -77,7 +77,6 @@ app.command(rich_help_panel=LOOK)(top.top)
 
 app.add_typer(broker.app, name="broker", rich_help_panel=CARE)
 app.add_typer(audit.app, name="audit", rich_help_panel=CARE)
-app.add_typer(audit.app, name="audit", rich_help_panel=CARE)
 app.add_typer(database.app, name="db", rich_help_panel=CARE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CARE)
 app.add_typer(bench.app, name="bench", rich_help_panel=CARE)
