@@ -58,7 +58,7 @@ def test_pamqp_reads_what_we_publish(
     message: Outgoing, length: int, channel: int, frame_max: int
 ) -> None:
     message = replace(message, body=((message.body or b"-") * length)[:length])
-    parts = unmarshal_all(frames.publish(channel, message, message.message_id, frame_max))
+    parts = unmarshal_all(frames.publish(channel, message, frame_max))
     assert {number for number, _ in parts} == {channel}
     method, header, *bodies = [frame for _, frame in parts]
     assert isinstance(method, spec.Basic.Publish)
@@ -159,8 +159,8 @@ def test_properties_longer_than_a_frame_are_refused() -> None:
     """Sent, they would cost the connection, and everything that others publish there."""
     message = Outgoing("", "q", b"", headers={"long": "x" * 4_096})
     with pytest.raises(ValueError, match="one frame"):
-        frames.publish(1, message, None, 4_096)
-    assert frames.publish(1, message, None, 8_192)
+        frames.publish(1, message, 4_096)
+    assert frames.publish(1, message, 8_192)
 
 
 def test_long_strings_are_refused() -> None:

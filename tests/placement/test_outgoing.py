@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from ladle.core.step import Step
+from ladle.core.view import View
 from ladle.placement.batch import Committed
 from ladle.placement.outgoing import COMMAND_LIFE_MS, encode_outbound
 from ladle_contracts.envelope import decode_command, decode_own_event, encode_own_event
@@ -34,7 +36,9 @@ def received(message: Outgoing) -> Message:
 @pytest.mark.parametrize("kind", OWN_EVENTS)
 def test_the_quick_encoder_writes_what_the_contract_does(kind: str) -> None:
     data = {name: FIELDS[name] for name in OWN_EVENTS[kind].model_fields if name in FIELDS}
-    outbound = {"what": "event", "type": kind, "server_id": data.get("server_id"), "data": data}
+    step = Step(View(), 42, AT_MS)
+    step.say(kind, **data)
+    (outbound,) = step.outbound
     quick = encode_outbound(Committed(42, AT_MS, [outbound]), 1, outbound, "eu")
     slow = encode_own_event(kind, data, offset=42, index=1, time_ms=AT_MS, cell="eu")
     assert json.loads(quick.body) == json.loads(slow.body)

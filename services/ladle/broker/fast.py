@@ -7,6 +7,7 @@ Source: docs/adr/0010-fast-link.md.
 """
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections import defaultdict
@@ -28,10 +29,11 @@ from ladle_contracts.link import (
     Refused,
 )
 
+from .confirms import Confirms
 from .lane import Lane, Sink
 from .publishing import Publishing
 from .subscribers import Subscribers, with_heartbeat
-from .wire import Tap, wired_connection
+from .wire import Tap, Wire, wired_connection
 
 log = logging.getLogger(__name__)
 
@@ -142,9 +144,9 @@ class FastLink:
         """Stop the consumers, wait a moment for confirms, close; what was written has arrived."""
         async with self._lock:
             lane = self._publishing.confirmed
-            outcomes = lane.confirms.outcomes() if lane and lane.confirms else []
-            if outcomes:
-                await asyncio.wait(outcomes, timeout=_CONFIRM_WAIT_S)
+            under_way = lane.confirms.under_way() if lane and lane.confirms else []
+            if under_way:
+                await asyncio.wait([group.done for group in under_way], timeout=_CONFIRM_WAIT_S)
             await self._close_connections()
 
     async def _close_connections(self) -> None:
@@ -217,42 +219,47 @@ class FastLink:
         self._changed("replies are received")
 
     async def publish_all(self, messages: Sequence[Outgoing]) -> list[LinkError | None]:
-        """As `publish`, for many: one write to the socket, one time-out, no task for each."""
-        under_way = [self._begin(message) for message in messages]
-        outcomes: list[LinkError | None] = []
+        """As `publish`, for many: one write to the socket, one future and one time-out."""
         try:
+            wire, lane, confirms = self._confirming()
+        except LinkDown as down:
+            return [down] * len(messages)
+        outcomes = [self._written(wire, lane, message) for message in messages]
+        written = [m for m, error in zip(messages, outcomes, strict=True) if error is None]
+        if not written:
+            return outcomes
+        # Nothing is awaited since the first was written: the numbers are the broker's.
+        awaited = confirms.begin(written)
+        late = OutcomeUnknown(f"no confirm within {self._confirm_timeout_s:.0f} s")
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._confirm_timeout_s):
-                for begun in under_way:
-                    outcomes.append(await _outcome(begun))  # noqa: PERF401 - a time-out keeps them
-        except TimeoutError:
-            late = OutcomeUnknown(f"no confirm within {self._confirm_timeout_s:.0f} s")
-            outcomes += [late] * (len(under_way) - len(outcomes))
-        finally:
-            for begun in under_way[len(outcomes) :]:
-                if isinstance(begun, asyncio.Future):
-                    begun.cancel()
-        return outcomes
+                await awaited.done
+        confirmed = awaited.outcomes(late)
+        if len(written) == len(messages):
+            return confirmed
+        rest = iter(confirmed)
+        return [next(rest) if error is None else error for error in outcomes]
 
-    def _begin(self, message: Outgoing) -> "asyncio.Future[None] | LinkError":
-        """Write it; what the broker will say of it, or why it was not written."""
+    def _written(self, wire: Wire, lane: Lane, message: Outgoing) -> LinkError | None:
+        """Write one message to be confirmed, or say why it was not written."""
+        if message.reply_to == DIRECT_REPLY_TO:
+            if not self._publishing.listening:
+                return Refused("nobody listens for direct replies: call listen_for_replies first")
+            if not self._publishing.hears_replies:
+                return LinkDown("replies cannot be received yet")
         try:
-            lane = self._publishing_lane(message)
-            if lane.confirms is None:
-                return LinkDown("the connection is being set up")
-            self._write(lane, message)
+            lane.publish(message, wire.frame_max)
         except (ValueError, TypeError) as error:
             return Refused(str(error))
-        except LinkError as error:
-            return error
-        return lane.confirms.begin(message, message.message_id)
+        return None
 
     async def publish(self, message: Outgoing) -> None:
         (error,) = await self.publish_all([message])
         if error is not None:
             raise error
 
-    def _publishing_lane(self, message: Outgoing) -> Lane:
-        """The channel for a confirmed publish. Raises LinkDown, Refused; nothing was sent."""
+    def _confirming(self) -> tuple[Wire, Lane, Confirms]:
+        """The channel for confirmed publishes. Raises LinkDown; nothing was sent."""
         lane, wire = self._publishing.confirmed, self._out.wire
         if lane is None or wire is None:
             raise LinkDown("there is no connection to the broker")
@@ -260,29 +267,21 @@ class FastLink:
             raise LinkDown("the broker takes no messages: it is short of memory or disk")
         if wire.waiting_bytes > WAITING_BYTES_MAX:
             raise LinkDown("the broker does not read")
-        if message.reply_to == DIRECT_REPLY_TO:
-            if not self._publishing.listening:
-                raise Refused("nobody listens for direct replies: call listen_for_replies first")
-            if not self._publishing.hears_replies:
-                raise LinkDown("replies cannot be received yet")
-        return lane
+        if lane.confirms is None:
+            raise LinkDown("the connection is being set up")
+        return wire, lane, lane.confirms
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         lane, wire = self._publishing.sending, self._out.wire
+        if lane is None or wire is None or wire.waiting_bytes > WAITING_BYTES_MAX:
+            self.dropped += len(messages)
+            return
         for message in messages:
-            if lane is None or wire is None or wire.waiting_bytes > WAITING_BYTES_MAX:
-                self.dropped += 1
-                continue
             try:
-                self._write(lane, message)
+                lane.publish(message, wire.frame_max)
             except (ValueError, TypeError) as error:
                 self.dropped += 1
                 log.warning("a message to %.80s was not sent: %s", message.routing_key, error)
-
-    def _write(self, lane: Lane, message: Outgoing) -> None:
-        wire = self._out.wire
-        if wire is not None:
-            lane.publish(message, message.message_id, wire.frame_max)
 
     # Up and down
 
@@ -318,16 +317,6 @@ class FastLink:
                 on_state(state, why)
             except Exception:
                 log.exception("a watcher of the link failed")
-
-
-async def _outcome(begun: "asyncio.Future[None] | LinkError") -> LinkError | None:
-    if isinstance(begun, LinkError):
-        return begun
-    try:
-        await begun
-    except LinkError as error:
-        return error
-    return None
 
 
 async def _not_tapped(message: IncomingMessage) -> None:

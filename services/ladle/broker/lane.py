@@ -212,6 +212,6 @@ class Lane:
             else:
                 self._write(nack(self.number, tag, multiple=multiple, requeue=requeue))
 
-    def publish(self, message: Outgoing, message_id: str | None, frame_max: int) -> None:
+    def publish(self, message: Outgoing, frame_max: int) -> None:
         """Write one message. Raises ValueError, nothing written, where AMQP cannot carry it."""
-        self._write(publish(self.number, message, message_id, frame_max))
+        self._write(publish(self.number, message, frame_max))

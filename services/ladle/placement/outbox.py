@@ -7,7 +7,7 @@ same id.
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -124,11 +124,12 @@ class Outbox:
         return taken
 
     async def _publish_some(self, items: list[Committed]) -> None:
+        after = (self._cursor.offset, self._cursor.index)
         pending = [
             (item, index, outbound)
             for item in items
             for index, outbound in enumerate(item.outbound)
-            if (item.offset, index) > (self._cursor.offset, self._cursor.index)
+            if (item.offset, index) > after
         ]
         attempt = 0
         while pending:
@@ -153,14 +154,18 @@ class Outbox:
         encoded = [self._encoded(*one) for one in pending]
         sent = [message for message in encoded if message is not None]
         errors = iter(await self._link.publish_all(sent))
-        for done, ((_, _, outbound), message) in enumerate(zip(pending, encoded, strict=True)):
-            if message is None:
-                continue
-            error = next(errors)
-            if error is not None and not await self._is_settled(message, outbound, error):
-                return done
-            self._metrics.outbox.inc(outbound["what"])
-        return len(pending)
+        confirmed: Counter[str] = Counter()
+        done = 0
+        for (_, _, outbound), message in zip(pending, encoded, strict=True):
+            if message is not None:
+                error = next(errors)
+                if error is not None and not await self._is_settled(message, outbound, error):
+                    break
+                confirmed[outbound["what"]] += 1
+            done += 1
+        for what, count in confirmed.items():
+            self._metrics.outbox.of(what).inc(count)
+        return done
 
     def _encoded(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> Outgoing | None:
         try:

@@ -42,10 +42,10 @@ def _own_event(
 ) -> Outgoing:
     """As `envelope.encode_own_event` writes it, at a tenth of the time: one follows each answer.
 
-    The data are the core's own and need no second look; a test holds the two equal.
+    The data are the core's own, without what is None, and need no second look; a test holds the
+    two equal.
     """
-    kind = outbound["type"]
-    data = {name: value for name, value in outbound["data"].items() if value is not None}
+    kind, data = outbound["type"], outbound["data"]
     server_id = data.get("server_id")
     event: dict[str, Any] = {
         "specversion": cloudevents.SPEC_VERSION,
