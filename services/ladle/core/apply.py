@@ -123,4 +123,5 @@ KINDS: Mapping[str, Callable[[Step, Entry, Mapping[str, Any] | None], Outcome]] 
     Kind.BUS_UP: _nobody_listened,
     Kind.CAUGHT_UP: _caught_up,
     Kind.CLOCK_STEP: _noted,
+    Kind.ERASED: _noted,
 }

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     BUS_UP = "bus-up"
     CAUGHT_UP = "caught-up"
     CLOCK_STEP = "clock-step"
+    ERASED = "erased"
 
 
 class Entry(NamedTuple):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -89,20 +89,28 @@ class PostgresStore(JournalReads):
         await self._leases.run(leave)
 
     async def append(self, mine: Lease, batch: Batch) -> None:
-        if self._broken is not None:
-            raise StoreBroken(f"the store stopped at an error before: {self._broken}")
         text, given = _append(mine, batch, rows_of(batch))
 
         async def append(connection: asyncpg.Connection) -> None:
-            try:
-                ((fenced,),) = await connection.fetch(text, *given)
-            except asyncpg.UniqueViolationError as error:
-                # The offsets are taken: an append that was thought lost has come through after
-                # all, or somebody writes without a lease. The head tells which.
-                raise CommitUnknown(f"the batch's offsets are taken: {error}") from error
-            if fenced != 1:
-                raise LeaseLost(f"term {mine.term} is over, or the head is not the batch's")
+            await _run_append(connection, text, given)
 
+        await self._append_once(append)
+
+    async def erase(self, mine: Lease, batch: Batch, offsets: Sequence[int]) -> None:
+        """As `Store.erase`; the old rows' space is given back, and overwritten, by VACUUM."""
+        text, given = _append(mine, batch, rows_of(batch))
+        erasing = statements.erase("''::bytea", '"offset" = ANY($1::bigint[])')
+
+        async def erase(connection: asyncpg.Connection) -> None:
+            async with connection.transaction(isolation="read_committed"):
+                await _run_append(connection, text, given)
+                await connection.execute(erasing, list(offsets))
+
+        await self._append_once(erase)
+
+    async def _append_once(self, append: Work[None]) -> None:
+        if self._broken is not None:
+            raise StoreBroken(f"the store stopped at an error before: {self._broken}")
         try:
             await self._appends.run(append, once=True)
         except ConnectionLost as error:
@@ -210,6 +218,17 @@ async def _fence(connection: asyncpg.Connection, mine: Lease) -> int:
     if beats is None:
         raise LeaseLost(f"term {mine.term} of {mine.holder} is over")
     return int(beats)
+
+
+async def _run_append(connection: asyncpg.Connection, text: str, given: list[Any]) -> None:
+    try:
+        ((fenced,),) = await connection.fetch(text, *given)
+    except asyncpg.UniqueViolationError as error:
+        # The offsets are taken: an append that was thought lost has come through after all, or
+        # somebody writes without a lease. The head tells which.
+        raise CommitUnknown(f"the batch's offsets are taken: {error}") from error
+    if fenced != 1:
+        raise LeaseLost(f"term {given[0]} is over, or the head is not the batch's")
 
 
 def _append(mine: Lease, batch: Batch, rows: BatchRows) -> tuple[str, list[Any]]:

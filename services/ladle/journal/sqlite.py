@@ -1,7 +1,7 @@
 """The embedded store: SQLite through aiosqlite, a batch in one hop to its thread."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ladle.core.record import FIRST_PREV_HASH
@@ -69,11 +69,30 @@ class SqliteStore(JournalReads):
     async def append(self, mine: Lease, batch: Batch) -> None:
         await self._write(_append, mine, batch, rows_of(batch))
 
+    async def erase(self, mine: Lease, batch: Batch, offsets: Sequence[int]) -> None:
+        """As `Store.erase`; the file's pages are overwritten, and the write-ahead log emptied.
+
+        A process that reads just then keeps the log: it is overwritten when it is used again.
+        """
+        await self._pragma("secure_delete = ON")
+        await self._write(_erase, mine, batch, rows_of(batch), offsets)
+        await self._pragma("wal_checkpoint(TRUNCATE)")
+
     async def resolve(self, mine: Lease, batch: Batch, before: Head) -> bool:
         return await self._write(_resolve, mine, batch, before)
 
     async def move_outbox(self, mine: Lease, cursor: OutboxCursor) -> None:
         await self._write(_move_outbox, mine, cursor)
+
+    async def _pragma(self, text: str) -> None:
+        if self._writer is None:
+            raise StoreError("the store is not open")
+        try:
+            await self._writer.run(
+                lambda connection: connection.execute(f"PRAGMA {text}").fetchall()
+            )
+        except sqlite3.Error as error:
+            raise translate(error) or error from error
 
     async def _write(self, work: Callable[..., T], *args: object) -> T:
         """`work` as one transaction in the writer's thread."""
@@ -133,6 +152,18 @@ def _append(connection: sqlite3.Connection, mine: Lease, batch: Batch, rows: Bat
             connection.executemany(statements.sqlite_put(changed.table), changed.puts)
     if batch.outbox is not None:
         _put_cursor(connection, batch.outbox)
+
+
+def _erase(
+    connection: sqlite3.Connection,
+    mine: Lease,
+    batch: Batch,
+    rows: BatchRows,
+    offsets: Sequence[int],
+) -> None:
+    _append(connection, mine, batch, rows)
+    text = statements.erase("x''", '"offset" = ?')
+    connection.executemany(text, [(offset,) for offset in offsets])
 
 
 def _resolve(connection: sqlite3.Connection, mine: Lease, batch: Batch, before: Head) -> bool:

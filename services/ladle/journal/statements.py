@@ -60,6 +60,14 @@ def outbox(marks: Sequence[str], source: str = "") -> str:
     )
 
 
+def erase(empty: str, where: str) -> str:
+    """Take the content of records away: body, salt, and the copies of what the body says."""
+    return (
+        f'UPDATE "journal" SET "body" = {empty}, "salt" = {empty}, '
+        f'"room_id" = NULL, "server_id" = NULL WHERE {where}'
+    )
+
+
 def columns(table: Table) -> list[str]:
     """Column names in the order of the values, `reflects_offset` last."""
     names = [column.name for column in table.columns if column.name != "reflects_offset"]

@@ -149,6 +149,14 @@ class Store(Protocol):
         """
         ...
 
+    async def erase(self, mine: Lease, batch: Batch, offsets: Sequence[int]) -> None:
+        """`append`, and in the same transaction take content, salt and ids of these records away.
+
+        What the chain needs stays: body_digest, prev_hash and hash. Erasing twice changes nothing.
+        Raises what `append` raises; after CommitUnknown, `resolve` tells, or erase again.
+        """
+        ...
+
     async def resolve(self, mine: Lease, batch: Batch, before: Head) -> bool:
         """After CommitUnknown, under the lease lock: True it happened, False it did not.
 

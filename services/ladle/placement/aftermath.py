@@ -115,7 +115,7 @@ class AfterCommit:
                 continue
             if record is None or not record.body:
                 # Erased: what was answered is not known any more, and never will be.
-                return orjson.dumps(error_answer("internal", "the recorded answer was erased"))
+                return orjson.dumps(error_answer("unavailable", "the recorded answer was erased"))
             reply = orjson.loads(record.body)["outcome"]["reply"]
             return wire_reply(reply, term=record.term, offset=offset)
         # Without an offset: a caller who reads one takes this refusal for the recorded answer, and
