@@ -33,6 +33,7 @@ class Life:
         self.random = Random(seed)
         self.cell = Cell(policy="least-loaded", stamp_ms=60_000, strand_ms=30_000)
         self.lives = dict.fromkeys(SERVERS, LIFE)
+        self.missing: dict[str, list[int]] = {name: [] for name in SERVERS}
         for name in SERVERS:
             self.register(name)
 
@@ -50,6 +51,8 @@ class Life:
             self.restart,
             self.repeat,
             self.created_elsewhere,
+            self.late,
+            self.late,
             self.rejected,
         ]
         for _ in range(steps):
@@ -79,6 +82,7 @@ class Life:
         """Mostly in order; now and then late, or with a hole before it."""
         known = self.cell.sequences.get((name, self.lives[name]), 0)
         sequence = max(1, known + self.random.choice([1] * 12 + [0, -1, 3]))
+        self.missing[name] += range(known + 1, sequence)
         self.cell.event(kind, name, data, life=self.lives[name], sequence=sequence)
 
     def status(self) -> None:
@@ -109,6 +113,7 @@ class Life:
         if self.random.random() < 0.3:
             name = self.random.choice(SERVERS)
             self.lives[name] += 1_000
+            self.missing[name].clear()
             self.register(name, restarted=True)
 
     def administer(self) -> None:
@@ -150,6 +155,15 @@ class Life:
     def created_elsewhere(self) -> None:
         name = self.random.choice(SERVERS)
         self.event("room-created", name, self._created(self.random.choice(ROOMS), "0"))
+
+    def late(self) -> None:
+        """What was skipped before arrives after all, when the server has said more since."""
+        name = self.random.choice(SERVERS)
+        at_home = sorted(key[0] for key in self.cell.view.routers_on.get(name, ()))
+        if self.missing[name] and at_home:
+            sequence = self.missing[name].pop()
+            data = {"room_id": self.random.choice(at_home)}
+            self.cell.event("room-deleted", name, data, life=self.lives[name], sequence=sequence)
 
     def _created(self, room: str, worker_id: str | None) -> dict[str, Any]:
         row = self.cell.view.rooms.get(room)
