@@ -1,9 +1,14 @@
 """What people read of the journal."""
 
+from typing import Any, cast
+
+import pytest
+
 from ladle.core.compact_status import pack
-from ladle.core.record import FIRST_PREV_HASH, Entry, Kind
+from ladle.core.record import FIRST_PREV_HASH, Entry, Kind, Record
 from ladle.journal.chain import seal
-from ladle.placement.journal_answers import history_line
+from ladle.journal.store import Store
+from ladle.placement.journal_answers import PAGE_BYTES_MAX, history, history_line
 
 WORKER = {
     "worker_id": "0",
@@ -29,3 +34,51 @@ def test_statuses_that_share_a_record_are_read_with_their_names() -> None:
     line = history_line(record)
     assert (line["kind"], line["status"]) == ("statuses", "applied")
     assert line["payload"] == {"statuses": [status]}
+
+
+class Journal:
+    """A store of records with bodies of these sizes; the most bytes it gave out in one go."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.records = [self._record(at, size) for at, size in enumerate(sizes, start=1)]
+        self.most = 0
+
+    @staticmethod
+    def _record(offset: int, size: int) -> Record:
+        entry = Entry(offset, 1, 1, Kind.EVENT, {}, {}, {"data": "x" * size})
+        return seal(entry, {"status": "applied"}, prev_hash=FIRST_PREV_HASH, salt=bytes(16))
+
+    async def history(self, *, after_offset: int, limit: int, **_: object) -> list[Record]:
+        found = self.records[after_offset : after_offset + limit]
+        self.most = max(self.most, sum(len(record.body) for record in found))
+        return found
+
+    async def pages(self, limit: int) -> list[list[int]]:
+        """The offsets of each page until there are no more."""
+        body: dict[str, Any] = {"after_offset": 0, "limit": limit, "room_id": None}
+        body["server_id"] = None
+        pages = []
+        while True:
+            answer = await history(cast(Store, self), body)
+            pages.append([line["offset"] for line in answer["records"]])
+            body["after_offset"] = answer["next_offset"]
+            if not answer["more"]:
+                return pages
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 32, 99, 100, 101, 250])
+async def test_pages_of_records_are_as_long_as_asked_for(count: int) -> None:
+    pages = await Journal(*[10] * count).pages(100)
+    assert [offset for page in pages for offset in page] == list(range(1, count + 1))
+    assert [len(page) for page in pages[:-1]] == [100] * (len(pages) - 1)
+    assert len(pages) == max(1, -(-count // 100))
+
+
+async def test_a_page_of_great_records_is_short() -> None:
+    """A thousand complete statuses of 4 MB would be more than this process has."""
+    journal = Journal(*[400_000] * 7, *[10] * 3, PAGE_BYTES_MAX * 4)
+    assert await journal.pages(1_000) == [[1, 2, 3], [4, 5, 6], [7, 8, 9, 10, 11]]
+    many = Journal(*[100_000] * 300)
+    pages = await many.pages(1_000)
+    assert [offset for page in pages for offset in page] == list(range(1, 301))
+    assert many.most < 20 * 100_100

@@ -63,8 +63,9 @@ class AfterCommit:
 
         Many may register at once, after a restart of the fleet: they share one connection.
         """
+        is_idle = not self._registered
         self._registered.add(server_id)
-        if len(self._registered) == 1:
+        if is_idle:
             self._errands.run(self._declare_queues())
 
     async def _declare_queues(self) -> None:

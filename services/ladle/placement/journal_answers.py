@@ -16,6 +16,13 @@ from ladle_contracts.times import to_rfc3339
 Answer = dict[str, Any]
 Body = Mapping[str, Any]
 
+PAGE_BYTES_MAX = 1_000_000
+"""Of bodies in a page of records; a page ends with the record that reaches it. A complete status
+has up to 4 MB, and a thousand of them would be more than any caller takes, or this process has."""
+
+AT_ONCE_MAX = 16
+"""Records read in one go for a page that is bounded in bytes."""
+
 SCAN_MAX = 20_000
 """Records looked at for one page of decisions: a page may be short, a read is never long."""
 
@@ -28,18 +35,29 @@ def content(record: Record) -> dict[str, Any]:
 
 async def history(store: Store, body: Body) -> Answer:
     """A page of records, as people read them."""
-    records = await store.history(
-        after_offset=body["after_offset"],
-        limit=body["limit"] + 1,
-        room_id=body["room_id"],
-        server_id=body["server_id"],
-    )
-    page = records[: body["limit"]]
+    page: list[Record] = []
+    after, size, more = body["after_offset"], 0, True
+    while more and len(page) < body["limit"] and size < PAGE_BYTES_MAX:
+        # One more than is wanted: is there anything behind the page?
+        wanted = min(AT_ONCE_MAX, body["limit"] - len(page))
+        records = await store.history(
+            after_offset=after,
+            limit=wanted + 1,
+            room_id=body["room_id"],
+            server_id=body["server_id"],
+        )
+        more = len(records) > wanted
+        for number, record in enumerate(records[:wanted]):
+            page.append(record)
+            after, size = record.offset, size + len(record.body)
+            if size >= PAGE_BYTES_MAX:
+                more = len(records) > number + 1
+                break
     return {
         "status": "ok",
         "records": [history_line(record) for record in page],
-        "next_offset": page[-1].offset if page else body["after_offset"],
-        "more": len(records) > len(page),
+        "next_offset": after,
+        "more": more,
     }
 
 
