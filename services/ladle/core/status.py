@@ -42,15 +42,19 @@ def _load(step: Step, known: Worker, life: Life, said: Data, lists: bool) -> Non
         if known.state != "died":
             registration.kill(step, known, life[1])
         return
+    # A status says nearly all columns: `changed` would copy first what is then replaced.
     step.view.put(
-        changed(
-            known,
+        Worker(
+            known.server_id,
+            known.worker_id,
             state="running",
+            capacity=known.capacity,
             observed=said["consumers"],
             producers=said["producers"],
             rooms=said["rooms"],
             cpu_permille=said["cpu_permille"],
             memory_bytes=said["memory_bytes"],
+            incarnation=known.incarnation,
             status_sequence=life[1],
             status_offset=step.offset,
             lists_rooms=int(lists),
