@@ -48,6 +48,13 @@ def test_the_whole_answer(cell: Cell) -> None:
     }
 
 
+def test_fewer_peers_who_all_send_do_not_shrink_a_room_of_listeners(cell: Cell) -> None:
+    """Ten who listen to one cost 18; four who all send cost 24: both together are ten and four."""
+    cell.allocate(peers=10, publishers=1)
+    reply = cell.allocate(peers=4)
+    assert (reply["reserved_peers"], reply["reserved_consumers"]) == (10, 72)
+
+
 def test_a_template_is_filled_in(cell: Cell) -> None:
     cell.register("a", ws_url_template="wss://x/{room_id}?h={host}&p={port}&{other}", port=8443)
     url = cell.allocate("my.room")["server"]["ws_url"]

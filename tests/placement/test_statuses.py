@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from ladle.core.record import Kind, Record
-from tests.placement.writing import Writing, writing
+from ladle_contracts.events import RoomCreated
+from tests.placement.writing import LIFE, Writing, writing
 
 
 @pytest.fixture
@@ -58,6 +59,20 @@ async def test_the_shared_record_is_the_last_of_its_batch(w: Writing) -> None:
     kinds = [record.kind for record in w.store.appends[-1].records]
     assert kinds == [Kind.EVENT, Kind.EVENT, Kind.STATUSES]
     await w.tables_are_the_journal()
+
+
+async def test_a_restart_does_not_overtake_what_the_former_life_said(w: Writing) -> None:
+    """Behind it that status would be of an older life: rejected, and its server asked who it is."""
+    head = await w.store.head()
+    await w.status("sfu-1", consumers=10)
+    await w.event(
+        "sfu-1", RoomCreated(room_id="new", worker_id="0"), sequence=1, incarnation=LIFE + 1
+    )
+    await w.quiet()
+    records = await w.records(head.offset)
+    assert [record.kind for record in records] == [Kind.STATUSES, Kind.EVENT]
+    assert b"server-rejected" not in b"".join(record.body for record in records)
+    assert w.unacked() == 0
 
 
 async def test_a_full_record_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

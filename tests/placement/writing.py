@@ -120,7 +120,12 @@ class Writing:
     # What others do
 
     async def event(
-        self, server_id: str, data: EventData, *, sequence: int | None = None
+        self,
+        server_id: str,
+        data: EventData,
+        *,
+        sequence: int | None = None,
+        incarnation: int = LIFE,
     ) -> Outgoing:
         """A server says something; its sequence goes on unless one is given."""
         if sequence is None:
@@ -131,7 +136,7 @@ class Writing:
             server_id=server_id,
             event_id=f"{server_id}-{sequence}",
             time_ms=self.clock.unix_ms(),
-            incarnation=LIFE,
+            incarnation=incarnation,
             sequence=sequence,
         )
         await self.peer.publish(message)

@@ -189,15 +189,20 @@ def end_hold(case: Case) -> None:
 def raise_reservation(case: Case) -> None:
     """More peers than ever asked for: reserve for them where the worker carries it."""
     asked, room, view = case.wanted, case.home, case.step.view
-    if asked.cost <= room.reserved:
+    # Each by itself: fewer peers who all send must not shrink a room of many who listen.
+    peers = max(room.peers, asked.peers)
+    publishers = max(room.publishers, asked.publishers)
+    streams = max(room.streams, asked.streams)
+    wanted = cost(peers, publishers, streams)
+    if wanted <= room.reserved:
         return
     router = case.routers()[0]
-    case.fits = _carries(case, router, asked.cost)
+    case.fits = _carries(case, router, wanted)
     if not case.fits:
         return
-    _reserve_for(room, asked.peers, asked.publishers, asked.streams, asked.cost)
+    _reserve_for(room, peers, publishers, streams, wanted)
     raised = changed(
-        router, cost=asked.cost, reserved=asked.cost, reserved_offset=case.step.offset, fade_step=0
+        router, cost=wanted, reserved=wanted, reserved_offset=case.step.offset, fade_step=0
     )
     if router.active:
         raised.fade_at_ms = case.step.now_ms + step_ms(view.limits.settle_ms)

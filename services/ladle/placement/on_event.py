@@ -67,6 +67,9 @@ class OnEvent:
         if key is not None:
             writer.wait_for_company(arrival, key, compact_status.pack(payload))
             return
+        if _begins_a_life(event, writer):
+            # What the former life said and still waits would be refused as too old behind it.
+            writer.flush_statuses()
         self._record(message, event, payload, writer)
 
     def _record(
@@ -102,6 +105,13 @@ class OnEvent:
     def refuse(self, arrival: Arrival, writer: Writer, reason: str, detail: str) -> None:
         """A message that cannot be recorded as it is."""
         refuse_event(arrival.message, writer, reason, detail, None)
+
+
+def _begins_a_life(event: Event, writer: Writer) -> bool:
+    server = writer.view.servers.get(event.server_id)
+    if server is None or event.incarnation is None:
+        return False
+    return event.incarnation > server.incarnation
 
 
 def _key_of_plain_status(event: Event) -> StatusKey | None:
