@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ladle.audit.checkpoint import read
 from ladle.audit.notes import VerifierKey
-from ladle.commands import audit_export
+from ladle.commands import audit_erase, audit_export
 from ladle.core.record import FIRST_PREV_HASH
 from ladle.journal.store import Head
 from tests.journal.making import batch_after, fresh_store, writer_of
@@ -21,6 +21,7 @@ COUNT = 2_500  # more than two pages of a source
 app = typer.Typer()
 for name in ("export", "keygen", "checkpoint", "consistency"):
     app.command(name)(getattr(audit_export, name))
+app.command("erase")(audit_erase.erase)
 
 
 @pytest.fixture
@@ -182,3 +183,31 @@ def test_a_key_is_never_written_over(run, key):
     run("keygen", key[0], "--name", "another", code=2)
     run("keygen", key[0].with_name("new"), "--name", "two words", code=2)
     assert key[0].read_text() == before
+
+
+def test_erasing_by_command(run, database):
+    """Nothing is about that room; and nothing is erased where nobody says yes."""
+    run("erase", "--room", "standup", code=2)
+    said = json.loads(run("erase", "--room", "standup", "--yes", "--json", code=1))
+    assert said == {"status": "ok", "offset": None, "erased": 0, "mentions_left": 0}
+
+
+def test_what_was_erased_is_told(tmp_path, run, monkeypatch):
+    monkeypatch.setenv("LADLE_DATABASE_URL", f"sqlite:///{tmp_path}/ladle.db")
+
+    async def fill():
+        store = await fresh_store(f"sqlite:///{tmp_path}/ladle.db")
+        try:
+            batch = batch_after(EMPTY, 3, room_id="standup", outcome={"outbound": []})
+            await store.append(await writer_of(store), batch)
+        finally:
+            await store.close()
+
+    asyncio.run(fill())
+    assert "3 records were erased; record 4 says so" in run("erase", "--room", "standup", "--yes")
+    run("export", "--to", tmp_path / "out")
+    (file,) = (tmp_path / "out").glob("*.jsonl")
+    rows = [json.loads(line) for line in file.read_bytes().splitlines()]
+    assert [row["body"] == "" for row in rows] == [True, True, True, False]
+    assert json.loads(rows[3]["body"])["payload"] == {"records": [[1, 3]]}
+    assert rows[3]["kind"] == "erased"

@@ -17,7 +17,7 @@ from ladle.audit.open import open_source
 from ladle.audit.rows import differing_rows
 from ladle.audit.source import Claim, Item
 from ladle.audit.verify import Report, verify
-from ladle.core.record import Record, canonical, chain_hash, digest_of
+from ladle.core.record import Entry, Kind, Record, canonical, chain_hash, digest_of
 from ladle.core.rows import COLUMNS, TABLES
 from ladle.core.view import View
 from ladle.journal.chain import open_record, seal
@@ -260,13 +260,42 @@ def test_the_key_of_a_row_is_its_first_columns() -> None:
 
 
 def test_erased_content_leaves_the_chain_and_is_said(records: list[Record], view: View) -> None:
-    items: list[Item] = list(records)
+    items: list[Item] = [*records, answering(records, [[101, 101]])]
     items[100] = replace(records[100], body=b"", salt=b"", room_id=None, server_id=None)
     report = judged(items, rows=rows_of(view, records))
     assert report.exit_code == VERIFIED
     assert (report.derived, report.erased, report.rows) == (100, 1, None)
     assert any("from record 101" in said for said in report.unchecked)
     assert any("tables were not compared" in said for said in report.unchecked)
+
+
+def answering(records: list[Record], spans: object) -> Record:
+    """The next record, which says that these were erased."""
+    last = records[-1]
+    entry = Entry(
+        last.offset + 1, last.recorded_at_ms, last.term, Kind.ERASED, {}, {}, {"records": spans}
+    )
+    return seal(entry, {"status": "applied"}, prev_hash=last.hash, salt=bytes(16))
+
+
+def test_content_that_nobody_erased_is_found(records: list[Record]) -> None:
+    """Taken away with its salt, as an erasure would: only the record that says so is missing."""
+    items: list[Item] = list(records[:PREFIX])
+    for place in (40, 41, 50):
+        items[place] = replace(records[place], body=b"", salt=b"", room_id=None, server_id=None)
+    report = judged([*items, answering(records[:PREFIX], [[42, 42], [51, 51]])])
+    assert (report.exit_code, report.findings.counts) == (VIOLATION, {Law.ERASED: 1})
+    assert report.findings.first is not None
+    assert report.findings.first.offset == 41
+    report = judged([*items, answering(records[:PREFIX], "all of them")])
+    assert report.findings.counts == {Law.BODY: 1, Law.ERASED: 2}
+
+
+def test_a_redacted_source_has_nothing_that_could_answer(records: list[Record]) -> None:
+    nothing = {"body": b"", "salt": b"", "room_id": None, "server_id": None}
+    report = judged([replace(record, **nothing) for record in records])
+    assert (report.exit_code, report.erased) == (VERIFIED, len(records))
+    assert any("redacted" in said for said in report.unchecked)
 
 
 def test_content_without_its_salt_is_no_erasure(records: list[Record]) -> None:

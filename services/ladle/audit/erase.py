@@ -4,6 +4,7 @@ Source: docs/adr/0030-erase-under-a-term-of-its-own.md.
 """
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -197,6 +198,11 @@ class Eraser:
 
     def _nothing(self) -> Erased:
         return Erased(None, 0, len(self._found.mentions))
+
+
+def holder_name() -> str:
+    """A name for the lease row that no other process has."""
+    return f"erase-{uuid.uuid4().hex}"
 
 
 def names_room(record: Record, room_id: str) -> bool:

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import orjson
+
 from ladle.audit.derive import Derivation
+from ladle.audit.erasures import Erasures
 from ladle.audit.errors import INCOMPLETE, VERIFIED, VIOLATION, Unreadable
 from ladle.audit.finding import Finding, Findings, Law
 from ladle.audit.rows import differing_rows
@@ -80,6 +83,7 @@ class _Check:
         self.walk = Walk(claim.after_offset, claim.after_hash, sparse=claim.selected is not None)
         self.walk.gaps = report.gaps
         self.derivation = Derivation()
+        self.erasures = Erasures()
         if claim.after_offset:
             first = claim.after_offset + 1
             self.derivation.stop(first, f"it begins at record {first}, without those before it")
@@ -115,7 +119,10 @@ class _Check:
             self.derivation.stop(record.offset, f"record {before + 1} is missing before it")
         if is_erased(record):
             report.erased += 1
+            self.erasures.saw(walk.offset)
             self.derivation.stop(record.offset, "its content was erased")
+        elif record.kind == Kind.ERASED:
+            self._answered(record)
         if walk.offset == before:
             return  # Out of order: the state before it is not the present one.
         if record.offset != walk.offset:
@@ -123,6 +130,13 @@ class _Check:
             record = replace(record, offset=walk.offset)
         for finding in self.derivation.step(record):
             report.findings.add(finding)
+
+    def _answered(self, record: Record) -> None:
+        try:
+            self.erasures.named(orjson.loads(record.body)["payload"])
+        except (ValueError, KeyError, TypeError) as error:
+            said = f"it does not name the records that it erased: {error}"
+            self.report.findings.add(Finding(Law.BODY, record.offset, said))
 
     def end(self, rows: Rows | None) -> None:
         """What only the end shows: a missing tail, the tables, what could not be checked."""
@@ -143,8 +157,27 @@ class _Check:
             report.unchecked.append(
                 f"the content of {report.erased} records was erased; their digests stand"
             )
+            self._erased()
         if rows is not None:
             self._rows(rows)
+
+    def _erased(self) -> None:
+        """Content that is missing was erased if a record says so, and else taken away.
+
+        A source without any content is a redacted one: nothing in it could say so. Neither can
+        one that was filtered, or that has lost records.
+        """
+        report = self.report
+        partial = self.claim.selected is not None or report.gaps.records or report.missing
+        if report.erased == report.records or partial:
+            said = "whether a record answers for each erasure was not checked: "
+            why = "records are left out" if partial else "it is redacted"
+            report.unchecked.append(said + why)
+            return
+        for first, last in self.erasures.unanswered():
+            records = f"records {first} to {last}" if last > first else f"record {first}"
+            said = f"the content of {records} is gone, and no record says that it was erased"
+            report.findings.add(Finding(Law.ERASED, first, said, "body"))
 
     def _head(self) -> None:
         """The end that was told beforehand, by a manifest or the database."""

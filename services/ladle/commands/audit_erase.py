@@ -1,0 +1,104 @@
+"""`ladle audit erase`: forget a room, and leave the chain whole."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ladle.commands.audit_source import JsonOption, fail_audit
+from ladle.commands.guard import command
+from ladle.commands.output import plain, print_json, say, show
+
+if TYPE_CHECKING:
+    from ladle.audit.erase import Erased
+
+NO, USAGE, UNREADABLE, UNREACHABLE = 1, 2, 3, 5
+SAY_EVERY = 50_000
+
+
+@command
+def erase(
+    room: Annotated[str, typer.Option("--room", metavar="ID", help="The room to forget.")],
+    mentions: Annotated[
+        bool,
+        typer.Option(
+            "--mentions", help="Erase other records that name it, too (servers' lists, ticks)."
+        ),
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option(help="Stands in the journal for good: name nobody in it.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Take the content of a room's records out of the journal; it cannot be undone.
+
+    The chain still verifies, and a record says which ones were erased. A writer that is active
+    stands down for a moment and goes on. Exit code 1 where there is nothing to erase.
+
+    Example: ladle audit erase --room standup --reason "request 17" --yes
+    """
+    from ladle.audit.erase import NotPublished, StillKnown
+    from ladle.journal.store import SchemaTooNew, SchemaTooOld, StoreError
+
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"Erase {room} for good?")):
+        fail_audit(USAGE, "nothing was erased", "say --yes: it cannot be undone")
+    try:
+        erased = asyncio.run(_erase(room, mentions, reason))
+    except StillKnown as error:
+        advice = "release it, and wait for ten minutes after its end: so long it is remembered"
+        fail_audit(NO, str(error), advice)
+    except NotPublished as error:
+        fail_audit(NO, str(error), "let a placement service run until it has sent them")
+    except (SchemaTooNew, SchemaTooOld) as error:
+        fail_audit(UNREADABLE, str(error), "run the Ladle that wrote it, or `ladle db upgrade`")
+    except StoreError as error:
+        fail_audit(UNREACHABLE, str(error), "run it again: what was erased stays erased")
+    _tell(room, erased, mentions, json_)
+
+
+async def _erase(room: str, mentions: bool, reason: str | None) -> "Erased":
+    from ladle.audit.erase import Eraser, holder_name
+    from ladle.journal.open import open_store
+    from ladle.placement.settings import PlacementSettings
+    from ladle_contracts.clock import SystemClock
+
+    said = 0
+
+    def progress(records: int) -> None:
+        nonlocal said
+        if records - said >= SAY_EVERY:
+            said = records
+            say(f"{records:,} records looked at")
+
+    store = open_store(PlacementSettings().database)
+    await store.open()
+    try:
+        eraser = Eraser(
+            store,
+            room,
+            clock=SystemClock(),
+            holder=holder_name(),
+            with_mentions=mentions,
+            reason=reason,
+            progress=progress,
+        )
+        return await eraser.run()
+    finally:
+        await store.close()
+
+
+def _tell(room: str, erased: "Erased", mentions: bool, json_: bool) -> None:
+    left = 0 if mentions else erased.mentions
+    if json_:
+        said: dict[str, Any] = {"status": "ok", "offset": erased.offset}
+        print_json({**said, "erased": erased.records, "mentions_left": left})
+    elif erased.offset is None:
+        show(f"no record is about room {plain(room)}")
+    else:
+        show(f"{erased.records:,} records were erased; record {erased.offset} says so")
+    if left and not json_:
+        show(f"{left:,} other records name the room; --mentions erases them, too")
+    if erased.offset is None:
+        raise typer.Exit(NO)
