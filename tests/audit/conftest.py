@@ -7,7 +7,8 @@ import pytest
 
 from ladle.core.record import Record
 from ladle.core.view import View
-from tests.audit.recorded import Life, copy_of, sealed, write_database
+from tests.audit.recorded import Life, sealed
+from tests.audit.stored import copy_of, write_database
 
 SEED = 7
 STEPS = 900

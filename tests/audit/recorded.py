@@ -5,9 +5,7 @@ them. Everything happens in it that the rules know: bursts, duplicates, late and
 restarts, drains, moves, holds that run out, copies of a room, servers that fall silent.
 """
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,9 +14,7 @@ from ladle.core.record import FIRST_PREV_HASH, Entry, Kind, Record
 from ladle.core.timers import next_due_ms
 from ladle.core.view import View
 from ladle.journal.chain import seal
-from ladle.journal.open import open_store
-from ladle.journal.schema import upgrade
-from ladle.journal.store import Batch, Changes, Head, OutboxCursor, Snapshot
+from ladle.journal.store import Head, OutboxCursor, Snapshot
 from ladle.journal.subjects import subjects
 from tests.core.cell import LIFE, Cell, Outcome
 
@@ -251,23 +247,3 @@ class Held:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-async def write_database(url: str, view: View, records: list[Record]) -> None:
-    """An upgraded database at `url` with these records and the rows of `view`."""
-    await upgrade(url)
-    store = open_store(url)
-    await store.open()
-    try:
-        mine = await store.take_lease("test", await store.lease())
-        assert mine is not None
-        await store.append(mine, Batch(records, Changes(view.take_changes())))
-    finally:
-        await store.close()
-
-
-def copy_of(database: Path, folder: Path) -> Path:
-    """Another file with the same content; its writer has closed it."""
-    copy = folder / "ladle.db"
-    shutil.copyfile(database, copy)
-    return copy

@@ -1,12 +1,11 @@
 """`ladle audit`: read a journal from anywhere, prove it, go back in it."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ladle.commands.audit_export import checkpoint, consistency, export, keygen
+from ladle.commands.audit_source import JsonOption, Progress, SourceOption, opened
 from ladle.commands.audit_text import (
     change_json,
     happening_json,
@@ -17,14 +16,12 @@ from ladle.commands.audit_text import (
 )
 from ladle.commands.guard import command
 from ladle.commands.load_table import print_view
-from ladle.commands.output import NO, USAGE, fail, print_json, say, show
+from ladle.commands.output import NO, USAGE, fail, print_json, show
 from ladle_contracts.replies import ViewReply
 from ladle_contracts.times import to_rfc3339
 
 if TYPE_CHECKING:
-    from ladle.audit.errors import SourceError
     from ladle.audit.export_rows import Moment
-    from ladle.audit.source import Source
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,19 +29,7 @@ app = typer.Typer(
     "2 usage, 3 unreadable or of an unknown schema, 4 incomplete, 5 unreachable.",
 )
 
-SourceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--source",
-        metavar="SOURCE",
-        help="A database URL, a SQLite file, an export's folder or file; LADLE_DATABASE_URL else.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 When = Annotated[str, typer.Argument(metavar="WHEN", help="A journal offset, or a time in UTC.")]
-
-CODES = {1: "violation", 2: "usage", 3: "unreadable", 4: "incomplete", 5: "unreachable"}
-PROGRESS_S = 2.0
 
 
 @app.callback()
@@ -54,7 +39,7 @@ def _group() -> None:
 
 @app.command()
 @command
-def verify(source: SourceOption = None, json_: Json = False) -> None:
+def verify(source: SourceOption = None, json_: JsonOption = False) -> None:
     """Check chain, offsets, every outcome and the view's rows; say what is wrong or missing.
 
     Example: ladle audit verify --source sqlite:///ladle.db
@@ -62,7 +47,7 @@ def verify(source: SourceOption = None, json_: Json = False) -> None:
     from ladle.audit.verify import verify as run
 
     with opened(source) as log:
-        report = run(log, progress())
+        report = run(log, Progress())
     if json_:
         print_json(report_json(report))
     else:
@@ -73,7 +58,7 @@ def verify(source: SourceOption = None, json_: Json = False) -> None:
 
 @app.command()
 @command
-def at(when: When, source: SourceOption = None, json_: Json = False) -> None:
+def at(when: When, source: SourceOption = None, json_: JsonOption = False) -> None:
     """Print the load view as it was, folded from the records alone.
 
     Example: ladle audit at 2026-11-22T09:00:00Z --source export/
@@ -83,7 +68,7 @@ def at(when: When, source: SourceOption = None, json_: Json = False) -> None:
 
     moment = moment_of(when)
     with opened(source) as log:
-        replay = Replay(log, progress())
+        replay = Replay(log, Progress())
         replay.to(moment)
     view = replay.view
     reply = queries.fleet_view(view)
@@ -105,7 +90,7 @@ def diff(
     table: Annotated[
         str | None, typer.Option(metavar="TABLE", help="Only rows of this table of the view.")
     ] = None,
-    json_: Json = False,
+    json_: JsonOption = False,
 ) -> None:
     """Print the rows of the view that differ between two moments.
 
@@ -119,7 +104,7 @@ def diff(
         fail(USAGE, f"there is no table {table}", f"one of {', '.join(TABLES)}")
     first, second = moment_of(before), moment_of(after)
     with opened(source) as log:
-        replay = Replay(log, progress())
+        replay = Replay(log, Progress())
         replay.to(first)
         offset, state = replay.view.offset, state_of(replay.view)
         replay.to(second)
@@ -140,7 +125,7 @@ def diff(
 def timeline(
     name: Annotated[str, typer.Argument(metavar="ROOM|SERVER", help="A room's or server's id.")],
     source: SourceOption = None,
-    json_: Json = False,
+    json_: JsonOption = False,
 ) -> None:
     """Tell what became of a room or a server, record by record; exit 1 where nothing names it.
 
@@ -151,7 +136,7 @@ def timeline(
 
     told = []
     with opened(source) as log:
-        for happening in run(Replay(log, progress()), name):
+        for happening in run(Replay(log, Progress()), name):
             if json_:
                 told.append(happening_json(happening))
             else:
@@ -161,29 +146,6 @@ def timeline(
         print_json({"name": name, "records": told})
     if not told:
         fail(NO, f"no record is about a room or a server {name}")
-
-
-@contextmanager
-def opened(given: str | None) -> "Iterator[Source]":
-    """The source that was named, or the service's database; what keeps it from being read ends
-    the command with its exit code."""
-    from ladle.audit.errors import SourceError
-    from ladle.audit.open import open_source
-
-    try:
-        log = open_source(given or _database())
-        try:
-            yield log
-        finally:
-            log.close()
-    except SourceError as error:
-        refuse(error)
-
-
-def refuse(error: "SourceError") -> NoReturn:
-    """Leave with the error's exit code."""
-    code = error.exit_code
-    fail(code, error.said, error.advice, error={"code": CODES[code]})
 
 
 def moment_of(text: str) -> "Moment":
@@ -196,24 +158,5 @@ def moment_of(text: str) -> "Moment":
         fail(USAGE, str(error), "an offset such as 1234, or a time such as 2026-11-22T09:00:00Z")
 
 
-def progress() -> Callable[[int, float | None], None]:
-    """Says on standard error how fast it goes and how long it takes, every two seconds."""
-    started = last = time.monotonic()
-
-    def told(records: int, share: float | None) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < PROGRESS_S:
-            return
-        last = now
-        passed = now - started
-        left = f", {passed * (1 - share) / share:.0f} s left" if share else ""
-        say(f"{records:,} records, {records / passed:,.0f} a second{left}")
-
-    return told
-
-
-def _database() -> str:
-    from ladle.placement.settings import PlacementSettings
-
-    return PlacementSettings().database
+for each in (export, keygen, checkpoint, consistency):
+    app.command()(each)
