@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ladle.commands.audit_erase import erase
 from ladle.commands.audit_export import checkpoint, consistency, export, keygen
 from ladle.commands.audit_source import JsonOption, Progress, SourceOption, opened
 from ladle.commands.audit_text import (
@@ -88,7 +89,8 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="B", help="A later one.")],
     source: SourceOption = None,
     table: Annotated[
-        str | None, typer.Option(metavar="TABLE", help="Only rows of this table of the view.")
+        str | None,
+        typer.Option("--table", metavar="TABLE", help="Only rows of this table of the view."),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -158,5 +160,5 @@ def moment_of(text: str) -> "Moment":
         fail(USAGE, str(error), "an offset such as 1234, or a time such as 2026-11-22T09:00:00Z")
 
 
-for each in (export, keygen, checkpoint, consistency):
+for each in (export, keygen, checkpoint, consistency, erase):
     app.command()(each)
