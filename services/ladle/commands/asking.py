@@ -101,7 +101,8 @@ def _counts(error: PlacementError) -> str:
     said = [f"{count} {reason}" for reason, count in details.items() if isinstance(count, int)]
     if largest:
         said.append(f"the largest room that fits has {largest} peers")
-    return f" (of {servers} servers: {', '.join(said)})" if said else ""
+    noun = "server" if servers == 1 else "servers"
+    return f" (of {servers} {noun}: {', '.join(said)})" if said else ""
 
 
 def error_fields(error: PlacementError) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -156,6 +158,7 @@ class PrivateBroker:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._node: PrivateNode | None = None
+        self._ready = False
 
     @property
     def url(self) -> str:
@@ -171,6 +174,7 @@ class PrivateBroker:
             self._node = PrivateNode(self._folder)
         try:
             self._node.start()
+            self._ready = True
         except PackageMissing as error:
             raise NoBroker(str(error)) from error
         except NodeError as error:
@@ -181,5 +185,10 @@ class PrivateBroker:
         self._stopped.set()
         with self._lock:
             node = self._node
-        if node is not None:
-            node.stop()
+        if node is None:
+            return
+        if not self._ready and (pid := node.pid) is not None:
+            # It would first finish its start before it hears of an end, and has nothing to lose.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        node.stop()

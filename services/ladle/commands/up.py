@@ -15,7 +15,7 @@ import typer
 from ladle.commands.brokers import Broker, NoBroker, find_broker
 from ladle.commands.children import Child
 from ladle.commands.guard import check_database, command, require
-from ladle.commands.output import DONE, NO, UNREACHABLE, USAGE, fail, say
+from ladle.commands.output import DONE, NO, UNREACHABLE, USAGE, err, fail, say
 from ladle.commands.ports import http_status, port_is_free
 from ladle.commands.run_folder import new_run_folder, prune_runs
 from ladle.commands.up_screen import say_where
@@ -110,7 +110,11 @@ class _Up:
                 child.kill()
             return
         self.stop.set()
-        say("stopping in order, with a last comparison; Ctrl-C again stops at once")
+        # Behind the fleet's progress line and the ^C that a terminal shows.
+        say(
+            ("\n" if err.is_terminal else "")
+            + "stopping in order, with a last comparison; Ctrl-C again stops at once"
+        )
 
     async def _run(self) -> int:
         self.broker = await asyncio.to_thread(find_broker, self.folder)
