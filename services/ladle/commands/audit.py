@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Prove a journal, and go back in it; read only. Exit codes: 0 verified, 1 violation, "
+    help="Prove a journal, and go back in it; only `erase` writes. Exit codes: 0 verified, 1 violation, "
     "2 usage, 3 unreadable or of an unknown schema, 4 incomplete, 5 unreachable.",
 )
 
