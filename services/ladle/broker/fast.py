@@ -30,6 +30,7 @@ from ladle_contracts.link import (
 )
 
 from .confirms import Confirms
+from .held import Held
 from .lane import Lane, Sink
 from .publishing import Publishing
 from .subscribers import Subscribers, with_heartbeat
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 WAITING_BYTES_MAX = 64_000_000
 """Above it nothing more is written: the broker does not read, and memory is not endless."""
+
+HELD_BYTES_MAX = 16_000_000
+"""Answers that wait for the publishing connection: seconds' worth at the highest rate."""
 
 _CONFIRM_WAIT_S = 5.0
 
@@ -84,6 +88,7 @@ class FastLink:
         self._out = Tap(self._changed)
         self._subscribers: Subscribers | None = None
         self._publishing = Publishing(self._out)
+        self._held = Held(HELD_BYTES_MAX)
         self._consuming = False
         self._publishes = False
         self._is_up = False
@@ -273,6 +278,10 @@ class FastLink:
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         lane, wire = self._publishing.sending, self._out.wire
+        if self._in.wire is not None and (lane is None or wire is None):
+            # What is answered can still be acked: the answer must not be lost meanwhile.
+            self.dropped += self._held.add(messages)
+            return
         if lane is None or wire is None or wire.waiting_bytes > WAITING_BYTES_MAX:
             self.dropped += len(messages)
             return
@@ -294,6 +303,8 @@ class FastLink:
         come, so that one counts.
         """
         self._publishing.look()
+        if self._held and self._publishing.sending is not None:
+            self.send(self._held.take())
         self._consuming = self._in.wire is not None and (
             self._consuming or all(self._in.is_consuming(queue) for queue in self._in.sinks)
         )
