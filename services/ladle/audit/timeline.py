@@ -19,8 +19,9 @@ Watched = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One record. by: who asked, or which server said it. changed: field -> [before, after].
+    """One record. by: who asked, or which server said it. room_id, server_id: what it is found by.
 
+    changed: field -> [before, after], of the room or server that the timeline is of.
     said: types of Ladle's own events and commands in it that are about the room or server.
     """
 
@@ -28,6 +29,8 @@ class Happening:
     recorded_at_ms: int
     what: str
     by: str | None
+    room_id: str | None
+    server_id: str | None
     status: str
     reason: str | None
     changed: dict[str, list[Any]]
@@ -43,7 +46,7 @@ def timeline(replay: Replay, name: str) -> Iterator[Happening]:
         if after != before:
             changed = {
                 field: [before.get(field), after.get(field)]
-                for field in sorted({*before, *after})
+                for field in {**after, **before}
                 if before.get(field) != after.get(field)
             }
             yield _happening(record, opened, name, changed)
@@ -102,6 +105,8 @@ def _happening(
         recorded_at_ms=record.recorded_at_ms,
         what=str(what),
         by=payload.get("source_server_id") or asked_by,
+        room_id=record.room_id,
+        server_id=record.server_id,
         status=_status(outcome),
         reason=outcome.get("reason"),
         changed=changed,

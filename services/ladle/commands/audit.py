@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Prove a journal, and go back in it; only `erase` writes. Exit codes: 0 verified, 1 violation, "
-    "2 usage, 3 unreadable or of an unknown schema, 4 incomplete, 5 unreachable.",
+    help="Prove a journal, and go back in it; only `erase` writes. Exit codes: 0 verified, "
+    "1 violation, 2 usage, 3 unreadable or of an unknown schema, 4 incomplete, 5 unreachable.",
 )
 
 When = Annotated[str, typer.Argument(metavar="WHEN", help="A journal offset, or a time in UTC.")]
@@ -143,7 +143,7 @@ def timeline(
                 told.append(happening_json(happening))
             else:
                 told.append({})
-                print_happening(happening)
+                print_happening(happening, name)
     if json_:
         print_json({"name": name, "records": told})
     if not told:

@@ -143,6 +143,8 @@ def happening_json(happening: "Happening") -> dict[str, Any]:
         "recorded_at": to_rfc3339(happening.recorded_at_ms),
         "what": happening.what,
         "by": happening.by,
+        "room_id": happening.room_id,
+        "server_id": happening.server_id,
         "status": happening.status,
         "reason": happening.reason,
         "changed": happening.changed,
@@ -150,14 +152,18 @@ def happening_json(happening: "Happening") -> dict[str, Any]:
     }
 
 
-def print_happening(happening: "Happening") -> None:
-    """Time, record, who did what, what came of it; what it changed on a line of its own."""
+def print_happening(happening: "Happening", name: str) -> None:
+    """Time, record, who did what, what came of it; what it changed on lines of their own.
+
+    name: what the timeline is of, which need not be told again.
+    """
     by = f" by {happening.by}" if happening.by else ""
+    room = f" of room {happening.room_id}" if happening.room_id not in (None, name) else ""
     reason = f" ({happening.reason})" if happening.reason else ""
     said = f"; Ladle said {', '.join(happening.said)}" if happening.said else ""
     show(
         f"{to_rfc3339(happening.recorded_at_ms)}  {happening.offset:>8}  "
-        f"{happening.what}{by}: {happening.status}{reason}{said}",
+        f"{happening.what}{room}{by}: {happening.status}{reason}{said}",
         markup=False,
     )
     for field, (before, after) in happening.changed.items():
