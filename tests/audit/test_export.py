@@ -1,12 +1,17 @@
 """Exports: every format says the same, the manifest vouches for it, redaction keeps the chain."""
 
 import csv
+import errno
+import gc
 import hashlib
+import io
 import json
+import tracemalloc
 
 import pyarrow.parquet as pq
 import pytest
 
+from ladle.audit import export_files
 from ladle.audit.export import MANIFEST, Export, ExportRefused
 from ladle.audit.export_files import FORMATS
 from ladle.audit.export_rows import Moment, Wanted, row_of
@@ -199,11 +204,62 @@ def test_nothing_is_written_over(tmp_path):
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_an_export_that_did_not_end_has_no_manifest(tmp_path):
-    export = Export(tmp_path / "out", format_="jsonl")
+@pytest.mark.parametrize("format_", FORMATS)
+def test_an_export_that_did_not_end_has_no_manifest(tmp_path, format_):
+    export = Export(tmp_path / "out", format_=format_)
     export.add(journal(3))
     export.abandon()
+    del export
+    gc.collect()  # a writer that is thrown away must not write any more, nor complain
     assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+class FullDisk(io.RawIOBase):
+    def write(self, data):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    def close(self):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+
+def test_a_full_disk_is_said_once(tmp_path):
+    export = Export(tmp_path / "out", format_="jsonl")
+    export.add(journal(1))
+    assert export._open is not None
+    whole, export._open.file._file = export._open.file._file, FullDisk()
+    with pytest.raises(OSError, match="no space"):
+        export.add(journal(2))
+    export.abandon()
+    whole.close()
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "csv", "cloudevents"])
+def test_memory_does_not_grow_with_the_log(tmp_path, format_):
+    """The peak of a long export is that of a short one: a page, and not a file, is held."""
+    page = journal(200)
+
+    def peak(name, pages):
+        export = Export(tmp_path / name, format_=format_)
+        tracemalloc.start()
+        for _ in range(pages):
+            export.add(page)
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        export.finish(EMPTY)
+        return held
+
+    peak("warm", 2)
+    assert peak("long", 50) < 1.2 * peak("short", 5)
+
+
+def test_a_row_group_is_bounded(tmp_path, monkeypatch):
+    """It is what a reader of Parquet must hold at once."""
+    monkeypatch.setattr(export_files, "GROUP_ROWS_MAX", 50)
+    manifest = exported(tmp_path / "out", journal(120), pages=1, format_="parquet")
+    metadata = pq.ParquetFile(tmp_path / "out" / manifest["files"][0]["name"]).metadata
+    groups = [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)]
+    assert groups == [50, 50, 20]
 
 
 def test_an_erased_record_is_exported_as_what_is_left_of_it():

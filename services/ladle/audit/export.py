@@ -6,6 +6,7 @@ The manifest is written last, in one piece: a folder without one is an export th
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,14 @@ class Export:
         return manifest
 
     def abandon(self) -> None:
-        """Close what is open; there is no manifest, and that says enough."""
-        if self._open is not None:
-            self._open.file.close()
-            self._open = None
+        """Close what is open; there is no manifest, and that says enough. Never raises."""
+        current, self._open = self._open, None
+        if current is not None:
+            # What is still in a buffer finds the disk as full as what was written before it.
+            with suppress(OSError):
+                current.writer.close()
+            with suppress(OSError):
+                current.file.close()
 
     def _new_file(self, first_offset: int) -> _OpenFile:
         name = f"journal-{first_offset:012d}{self._ending}"
