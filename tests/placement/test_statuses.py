@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from ladle.core.record import Kind, Record
-from ladle_contracts.events import RoomCreated
+from ladle_contracts.events import RoomCreated, WorkerState, WorkerStatus
 from tests.placement.writing import LIFE, Writing, writing
 
 
@@ -73,6 +73,24 @@ async def test_a_restart_does_not_overtake_what_the_former_life_said(w: Writing)
     assert [record.kind for record in records] == [Kind.STATUSES, Kind.EVENT]
     assert b"server-rejected" not in b"".join(record.body for record in records)
     assert w.unacked() == 0
+
+
+async def test_the_death_of_a_worker_does_not_wait(w: Writing) -> None:
+    """Its rooms are stranded at once, in a record that is found by the server."""
+    head = await w.store.head()
+    died = WorkerState(
+        worker_id="0",
+        state="died",
+        consumers=0,
+        producers=0,
+        rooms=0,
+        cpu_permille=0,
+        memory_bytes=0,
+    )
+    await w.event("sfu-1", WorkerStatus(workers=[died]))
+    await w.quiet()
+    (record,) = await w.records(head.offset)
+    assert (record.kind, record.server_id) == (Kind.EVENT, "sfu-1")
 
 
 async def test_a_full_record_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,11 +115,15 @@ def _begins_a_life(event: Event, writer: Writer) -> bool:
 
 
 def _key_of_plain_status(event: Event) -> StatusKey | None:
-    """Plain statuses with a sequence may share a record; None: the event has its own place."""
+    """Plain statuses with a sequence may share a record; None: the event has its own place.
+
+    A worker that died is no plain news: rooms are lost with it, now and for who asks why later.
+    """
     plain = (
         isinstance(event.data, WorkerStatus)
         and not event.data.complete
         and event.data.rooms is None
+        and all(worker.state == "running" for worker in event.data.workers)
     )
     if not plain or event.incarnation is None or event.sequence is None:
         return None
