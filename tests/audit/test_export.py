@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ladle.audit import export_files
-from ladle.audit.export import MANIFEST, Export, ExportRefused
+from ladle.audit.export import Export, ExportRefused
 from ladle.audit.export_files import FORMATS
 from ladle.audit.export_rows import Moment, Wanted, row_of
 from ladle.audit.form import COLUMNS, fields_of, record_of
+from ladle.audit.manifest import MANIFEST
 from ladle.core.record import FIRST_PREV_HASH, Kind
 from ladle.journal.chain import rehash, verify
 from ladle.journal.store import Head

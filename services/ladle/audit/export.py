@@ -14,12 +14,10 @@ from typing import Any
 from ladle.audit.export_files import FORMATS, HashingFile, RowWriter
 from ladle.audit.export_rows import Row, Wanted, row_of
 from ladle.audit.form import COLUMNS
+from ladle.audit.manifest import FORMAT, FORMAT_VERSION, MANIFEST, UNFINISHED
 from ladle.core.record import Record
 from ladle.journal.store import Head
 
-MANIFEST = "manifest.json"
-FORMAT = "ladle-journal-export"
-FORMAT_VERSION = 1
 ROWS_PER_FILE = 500_000
 """A file that ends now and then bounds what a format keeps about itself until it is closed."""
 
@@ -110,7 +108,7 @@ class Export:
             "files": [asdict(entry) for entry in self._files],
         }
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        unfinished = self._folder / f"{MANIFEST}.part"
+        unfinished = self._folder / UNFINISHED
         unfinished.write_text(text, encoding="utf-8")
         os.replace(unfinished, self._folder / MANIFEST)
         return manifest
