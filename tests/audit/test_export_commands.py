@@ -82,6 +82,7 @@ def test_an_export_says_what_it_did(tmp_path, run, database):
     ("arguments", "code"),
     [
         (["--from", "yesterday"], 2),
+        (["--kind", "gossip"], 2),
         (["--source", "nowhere.jsonl"], 5),
         (["--source", "mysql://x/y"], 2),
     ],

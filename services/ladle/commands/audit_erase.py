@@ -97,8 +97,10 @@ def _tell(room: str, erased: "Erased", mentions: bool, json_: bool) -> None:
     elif erased.offset is None:
         show(f"no record is about room {plain(room)}")
     else:
-        show(f"{erased.records:,} records were erased; record {erased.offset} says so")
+        were = "1 record was" if erased.records == 1 else f"{erased.records:,} records were"
+        show(f"{were} erased; record {erased.offset} says so")
     if left and not json_:
-        show(f"{left:,} other records name the room; --mentions erases them, too")
+        others = "1 other record names" if left == 1 else f"{left:,} other records name"
+        show(f"{others} the room; --mentions erases that, too")
     if erased.offset is None:
         raise typer.Exit(NO)

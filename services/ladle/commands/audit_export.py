@@ -55,7 +55,7 @@ def export(
     """
     from ladle.audit.export_rows import Wanted
 
-    wanted = Wanted(room, server, tuple(kind or ()), _moment(from_), _moment(until))
+    wanted = Wanted(room, server, _kinds(kind), _moment(from_), _moment(until))
     manifest = _export(source, to, format_, wanted, redact)
     if json_:
         print_json(manifest)
@@ -251,6 +251,15 @@ def _cut_off(wanted: "Checkpoint", reached: int) -> None:
         f"the source ends at record {reached}, before the checkpoint at {wanted.offset}",
         "get the rest of it; a database that once had more was restored from a backup",
     )
+
+
+def _kinds(names: list[str] | None) -> tuple[str, ...]:
+    from ladle.core.record import Kind
+
+    for name in names or ():
+        if name not in set(Kind):
+            fail_audit(USAGE, f"no record is of kind {name}", f"one of {', '.join(Kind)}")
+    return tuple(names or ())
 
 
 def _moment(text: str | None) -> "Moment | None":
