@@ -80,6 +80,15 @@ async def asking(client: PlacementClient, promises: Promises, **how: Any) -> Asy
         await asyncio.gather(callers, return_exceptions=True)
 
 
+async def answered(promises: Promises, more: int, within_s: float = 30) -> None:
+    """Until so many more answers have come, and no error."""
+    wanted = promises.count + more
+    async with asyncio.timeout(within_s):
+        while promises.count < wanted:
+            assert promises.errors == []
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def servers(
     broker_url: str, cell: str, count: int, *, workers: int = 4, capacity: int = 100_000

@@ -12,6 +12,7 @@ from ladle_contracts.client import PlacementClient
 from tests.acceptance.promises import (
     Promises,
     all_records,
+    answered,
     asking,
     heard_events,
     servers,
@@ -22,15 +23,6 @@ from tests.fixtures.placement_process import PlacementProcess, placement_process
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 CALL_MS = 60_000
-
-
-async def answered(promises: Promises, more: int, within_s: float = 30) -> None:
-    """Until so many more answers have come."""
-    wanted = promises.count + more
-    async with asyncio.timeout(within_s):
-        while promises.count < wanted:
-            assert promises.errors == []
-            await asyncio.sleep(0.01)
 
 
 async def holders(database_url: str) -> list[tuple[int, str]]:
@@ -105,8 +97,10 @@ async def test_a_zombie(broker_url: str, cell: str, postgres_url: str, tmp_path:
             async with asking(client, promises, callers=16, pause_s=0.0):
                 await answered(promises, 100)
                 zombie.send(signal.SIGSTOP)
-                # Callers whose request went to the frozen one wait; what comes later goes on.
-                await other.ready()
+                # Whose request went to the frozen one waits until it is thawed, or until the broker
+                # misses its heartbeats.
+                await other.says("writing")
+                await asyncio.sleep(1)
                 zombie.send(signal.SIGCONT)
                 await zombie.says("stood down: term 1 ")
                 await zombie.ready("standby")

@@ -28,6 +28,7 @@ class Cutter:
         self._pumps: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
+        self.cuts = 0
         self.swallow_after: bytes | None = None
         self.deaf = False
         there = self._there
@@ -55,7 +56,8 @@ class Cutter:
         self._folder.rmdir()
 
     def cut(self) -> None:
-        """Drop every connection, without a farewell to either side."""
+        """Drop every connection, without a farewell to either side; counted in `cuts`."""
+        self.cuts += 1
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
