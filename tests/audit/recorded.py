@@ -25,9 +25,9 @@ ROOMS = tuple(f"room-{number}" for number in range(24))
 class Life:
     """The fleet's and the callers' doings, drawn one after another."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, policy: str = "least-loaded") -> None:
         self.random = Random(seed)
-        self.cell = Cell(policy="least-loaded", stamp_ms=60_000, strand_ms=30_000)
+        self.cell = Cell(policy=policy, stamp_ms=60_000, strand_ms=30_000)
         self.lives = dict.fromkeys(SERVERS, LIFE)
         self.missing: dict[str, list[int]] = {name: [] for name in SERVERS}
         for name in SERVERS:

@@ -17,11 +17,12 @@ from ladle.audit.open import open_source
 from ladle.audit.rows import differing_rows
 from ladle.audit.source import Claim, Item
 from ladle.audit.verify import Report, verify
+from ladle.core.policies import POLICIES
 from ladle.core.record import Entry, Kind, Record, canonical, chain_hash, digest_of
 from ladle.core.rows import COLUMNS, TABLES
 from ladle.core.view import View
 from ladle.journal.chain import open_record, seal
-from tests.audit.recorded import Held, head_of, rows_of
+from tests.audit.recorded import Held, Life, head_of, rows_of, sealed
 
 PREFIX = 80
 """Records of the run that are enough to change one of."""
@@ -38,6 +39,17 @@ def test_a_recorded_run_verifies(records: list[Record], view: View) -> None:
     assert report.rows == sum(len(rows) for rows in view.dump().values()) > 200
     assert report.unchecked == report.missing == []
     assert report.head == head_of(records)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_run_under_each_policy_verifies(policy: str) -> None:
+    """Also those that draw: the draw comes from the record."""
+    life = Life(3, policy)
+    life.run(250)
+    records = sealed(life.cell.journal)
+    report = judged(list(records), rows=rows_of(life.cell.view, records))
+    assert (report.exit_code, report.derived) == (VERIFIED, len(records))
+    assert sum(b'"winner"' in record.body for record in records) > 10
 
 
 def test_so_does_its_database(database: Path, records: list[Record]) -> None:
