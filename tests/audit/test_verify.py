@@ -105,16 +105,20 @@ def test_a_changed_column_of_a_record_is_found(records: list[Record], draw: st.D
     assert first.offset in (place + 1, place + 2)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.parametrize("format_", ["jsonl", "csv", "cloudevents"])
+@settings(max_examples=60, deadline=None)
 @given(draw=st.data())
 def test_a_changed_byte_of_an_export_is_found(
-    records: list[Record], tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject
+    format_: str,
+    records: list[Record],
+    tmp_path_factory: pytest.TempPathFactory,
+    draw: st.DataObject,
 ) -> None:
     """Without the manifest's checksums: the line alone tells."""
-    lines = jsonl(records[:60], tmp_path_factory)
+    lines = exported(format_, records[:40], tmp_path_factory)
     place = draw.draw(st.integers(0, len(lines) - 1))
     bit = 1 << draw.draw(st.integers(0, 7))
-    file = tmp_path_factory.mktemp("flip") / "journal.jsonl"
+    file = tmp_path_factory.mktemp("flip") / "journal"
     file.write_bytes(lines[:place] + bytes([lines[place] ^ bit]) + lines[place + 1 :])
     try:
         code = verify(FileSource(file)).exit_code
@@ -124,12 +128,13 @@ def test_a_changed_byte_of_an_export_is_found(
     assert code != VERIFIED or place == len(lines) - 1
 
 
-def jsonl(records: list[Record], folders: pytest.TempPathFactory) -> bytes:
-    folder = folders.mktemp("export")
-    export = Export(folder / "out", format_="jsonl")
+def exported(format_: str, records: list[Record], folders: pytest.TempPathFactory) -> bytes:
+    """The one file of an export."""
+    folder = folders.mktemp("export") / "out"
+    export = Export(folder, format_=format_)
     export.add(records)
     export.finish(head_of(records))
-    (file,) = (folder / "out").glob("*.jsonl")
+    (file,) = folder.glob("journal-*")
     return file.read_bytes()
 
 
