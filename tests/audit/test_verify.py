@@ -128,6 +128,27 @@ def test_a_changed_byte_of_an_export_is_found(
     assert code != VERIFIED or place == len(lines) - 1
 
 
+@settings(max_examples=30, deadline=None)
+@given(draw=st.data())
+def test_a_changed_byte_of_a_parquet_export_is_found(
+    records: list[Record], tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject
+) -> None:
+    """By the manifest: a Parquet file has bytes, statistics, that no record is read from."""
+    folder = tmp_path_factory.mktemp("parquet") / "out"
+    export = Export(folder, format_="parquet")
+    export.add(records[:40])
+    export.finish(head_of(records[:40]))
+    (file,) = folder.glob("*.parquet")
+    content = bytearray(file.read_bytes())
+    content[draw.draw(st.integers(0, len(content) - 1))] ^= 1 << draw.draw(st.integers(0, 7))
+    file.write_bytes(content)
+    try:
+        code = verify(FileSource(folder)).exit_code
+    except SourceError as error:
+        code = error.exit_code
+    assert code != VERIFIED
+
+
 def exported(format_: str, records: list[Record], folders: pytest.TempPathFactory) -> bytes:
     """The one file of an export."""
     folder = folders.mktemp("export") / "out"
