@@ -111,7 +111,7 @@ def delivery(tag: int, body: bytes, consumer: str = "mine", cut: int = 7) -> lis
 
 @given(data=st.data())
 def test_any_chunking_gives_the_same(data: st.DataObject) -> None:
-    """Two channels interleaved frame by frame, cut anywhere: each reader gets its own, in order."""
+    """Two channels interleaved anyhow, cut anywhere: each reader gets its own, in order."""
     bodies = data.draw(st.lists(st.binary(max_size=30), min_size=1, max_size=8))
     mine = [marshal(1, part) for n, body in enumerate(bodies, 1) for part in delivery(n, body)]
     others = [
@@ -119,7 +119,9 @@ def test_any_chunking_gives_the_same(data: st.DataObject) -> None:
         for n, body in enumerate(bodies, 1)
         for part in [*delivery(n, body, "theirs"), spec.Basic.QosOk()]
     ] + [marshal(0, Heartbeat())]
-    order = data.draw(st.permutations([1] * len(mine) + [2] * len(others)))
+    # Frame by frame, or one channel's after the other's, so that messages stand whole in a read.
+    straight = [1] * len(mine) + [2] * len(others)
+    order = data.draw(st.permutations(straight) | st.just(straight))
     sources = {1: iter(mine), 2: iter(others)}
     stream = b"".join(next(sources[which]) for which in order)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))

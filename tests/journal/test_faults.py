@@ -41,6 +41,7 @@ GOOD = record_after(EMPTY)
 BAD = {
     "NUL in a view row": (GOOD, timer(key="a\0b")),
     "NUL in a record": (replace(GOOD, room_id="a\0b"), Changes()),
+    "NUL and lone surrogate": (replace(GOOD, room_id="a\0b"), timer(key="\ud800")),
     "lone surrogate": (GOOD, timer(key="\ud800")),
     "integer over 64 bits": (GOOD, timer(due_ms=2**63)),
     "text for an integer": (GOOD, timer(due_ms="soon")),
@@ -62,6 +63,13 @@ async def test_a_value_that_no_database_takes(store, what):
     assert not any((await store.load()).tables.values())
     await store.append(mine, batch_after(EMPTY, settings={"a": "1"}))
     assert (await store.head()).offset == 1
+
+
+async def test_the_escape_of_a_nul_is_text_like_any_other(store):
+    mine = await writer_of(store)
+    changes = timer(key="a\\u0000b")
+    await store.append(mine, Batch([replace(GOOD, room_id="\\u0000")], changes))
+    assert (await store.load()).tables["timer"] == [("k", "a\\u0000b", 1, 0)]
 
 
 async def test_a_nul_inside_a_body_is_bytes_like_any_other(store):

@@ -6,7 +6,7 @@ the fast link handles itself and leaves all others to aiormq.
 """
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ladle_contracts.link import Message, OnMessages, Outgoing
@@ -20,7 +20,13 @@ from .frames import (
     BASIC_RETURN,
     BODY,
     CONFIRM_SELECT,
+    CONTENT_HEAD,
+    FRAME_END,
+    FRAME_EXTRA,
+    FRAME_HEAD,
+    HEADER,
     METHOD,
+    METHOD_HEAD,
     U16,
     U64,
     ack,
@@ -35,6 +41,7 @@ from .frames import (
 from .settling import Settling
 
 _ROUTES_MAX = 4096
+_ENDS = (FRAME_END, FRAME_END, FRAME_END)
 
 epochs = itertools.count(1)
 """Epochs are unique in the process, so that no ack can reach another life's channel."""
@@ -50,15 +57,19 @@ class Sink:
     batch: list[Message] = field(default_factory=list)
 
 
+_Route = tuple[str, str]
+"""Exchange and routing key."""
+
+_Delivery = tuple[Sink, int, bool, _Route]
+"""Where it goes, its tag, whether it comes again, where it was published."""
+
+
 @dataclass(slots=True)
 class _Content:
-    """A message whose frames are arriving; without a sink it is one that came back."""
+    """A message whose frames are arriving; without a delivery it is one that came back."""
 
-    sink: Sink | None
-    tag: int
-    redelivered: bool
-    exchange: str
-    routing_key: str
+    delivery: _Delivery | None
+    route: _Route = ("", "")
     why: str = ""
     size: int = 0
     have: int = 0
@@ -78,7 +89,7 @@ class Lane:
         self._write = write
         self._settling = Settling()
         self._content: _Content | None = None
-        self._routes: dict[bytes, tuple[str, str]] = {}
+        self._routes: dict[bytes, _Route] = {}
 
     def end(self, why: str, code: int = 0) -> None:
         """The channel or its connection is gone."""
@@ -125,11 +136,46 @@ class Lane:
             self._complete(content, filled)
         return True
 
+    def take_whole(self, buffer: bytes, position: int, end: int, filled: list[Sink]) -> int:
+        """Take the deliveries that stand whole at `position`, one after the other; where they end.
+
+        What `take` does frame by frame, in half the time; it has all that arrives in pieces, and
+        a message that is empty or of several body frames.
+        """
+        number = self.number
+        while end - position >= METHOD_HEAD.size:
+            kind, channel, size, method = METHOD_HEAD.unpack_from(buffer, position)
+            head = position + size + FRAME_EXTRA
+            if kind != METHOD or channel != number or method != BASIC_DELIVER:
+                break
+            if head + CONTENT_HEAD.size > end:
+                break
+            kind, channel, size, _, _, body_bytes, _ = CONTENT_HEAD.unpack_from(buffer, head)
+            body = head + size + FRAME_EXTRA + FRAME_HEAD.size
+            stop = body + body_bytes
+            if kind != HEADER or channel != number or not body_bytes or stop >= end:
+                break
+            if FRAME_HEAD.unpack_from(buffer, body - FRAME_HEAD.size) != (BODY, number, body_bytes):
+                break
+            if (buffer[head - 1], buffer[body - FRAME_EXTRA], buffer[stop]) != _ENDS:
+                break
+            delivery = self._delivery(buffer, position + FRAME_HEAD.size, head - 1)
+            if delivery is None:
+                break
+            properties = read_properties(buffer, head + FRAME_HEAD.size)
+            self._deliver(delivery, properties, buffer[body:stop], filled)
+            self._content = None
+            position = stop + 1
+        return position
+
     def _take_method(self, buffer: bytes, start: int, stop: int) -> bool:
         self._content = None
         method = method_id(buffer, start)
         if method == BASIC_DELIVER:
-            return self._begin_delivery(buffer, start, stop)
+            delivery = self._delivery(buffer, start, stop)
+            if delivery is not None:
+                self._content = _Content(delivery)
+            return delivery is not None
         if method == BASIC_RETURN:
             return self._begin_return(buffer, start)
         if self.confirms is not None and method in (BASIC_ACK, BASIC_NACK):
@@ -139,19 +185,18 @@ class Lane:
             return True
         return False
 
-    def _begin_delivery(self, buffer: bytes, start: int, stop: int) -> bool:
+    def _delivery(self, buffer: bytes, start: int, stop: int) -> _Delivery | None:
+        """What a Basic.Deliver says; None where its consumer is aiormq's."""
         at = start + 5 + buffer[start + 4]
         sink = self.sinks.get(buffer[start + 5 : at])
         if sink is None:
-            return False
+            return None
         (tag,) = U64.unpack_from(buffer, at)
-        exchange, routing_key = self._route(buffer[at + 9 : stop])
         if not sink.no_ack:
             self._settling.delivered(tag)
-        self._content = _Content(sink, tag, bool(buffer[at + 8] & 1), exchange, routing_key)
-        return True
+        return sink, tag, bool(buffer[at + 8] & 1), self._route(buffer[at + 9 : stop])
 
-    def _route(self, raw: bytes) -> tuple[str, str]:
+    def _route(self, raw: bytes) -> _Route:
         """Exchange and routing key; most messages repeat one that was read before."""
         known = self._routes.get(raw)
         if known is None:
@@ -167,38 +212,40 @@ class Lane:
         text, at = read_short(buffer, start + 6)
         exchange, at = read_short(buffer, at)
         routing_key, _ = read_short(buffer, at)
-        why = f"{code} {text}"
-        self._content = _Content(None, 0, False, exchange, routing_key, why)
+        self._content = _Content(None, (exchange, routing_key), f"{code} {text}")
         return True
 
     def _complete(self, content: _Content, filled: list[Sink]) -> None:
-        sink = content.sink
-        if sink is None:
+        if content.delivery is None:
             self._came_back(content)
-            return
-        parts = content.parts
-        message = message_of(
-            content.properties,
-            parts[0] if len(parts) == 1 else b"".join(parts),
-            queue=sink.queue,
-            exchange=content.exchange,
-            routing_key=content.routing_key,
-            redelivered=content.redelivered,
-            # Epoch 0 is never alive: what needs no ack cannot be acked by mistake.
-            epoch=0 if sink.no_ack else self.epoch,
-            tag=content.tag,
-        )
+        else:
+            body = b"".join(content.parts)
+            self._deliver(content.delivery, content.properties, body, filled)
+
+    def _deliver(
+        self,
+        delivery: _Delivery,
+        properties: Mapping[str, object],
+        body: bytes,
+        filled: list[Sink],
+    ) -> None:
+        sink, tag, redelivered, (exchange, routing_key) = delivery
+        # Epoch 0 is never alive: what needs no ack cannot be acked by mistake.
+        epoch = 0 if sink.no_ack else self.epoch
         if not sink.batch:
             filled.append(sink)
-        sink.batch.append(message)
+        sink.batch.append(
+            message_of(properties, body, sink.queue, exchange, routing_key, redelivered, epoch, tag)
+        )
 
     def _came_back(self, content: _Content) -> None:
         if self.confirms is not None:
             message_id = content.properties.get("message_id")
+            exchange, routing_key = content.route
             self.confirms.returned(
                 None if message_id is None else str(message_id),
-                content.exchange,
-                content.routing_key,
+                exchange,
+                routing_key,
                 content.why,
             )
 

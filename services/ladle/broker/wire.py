@@ -136,6 +136,11 @@ class Wire(asyncio.StreamReaderProtocol):
                 position = stop
                 break
             lane = self.lanes.get(channel)
+            if lane is not None and kind == METHOD:
+                after = lane.take_whole(buffer, position, end, filled)
+                if after > position:
+                    position = after
+                    continue
             start = position + _HEAD_BYTES
             if lane is None or not lane.take(kind, buffer, start, stop - 1, filled):
                 if kind == METHOD:

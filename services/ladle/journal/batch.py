@@ -1,8 +1,11 @@
 """A batch as rows: what the SQL of either database is given."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+
+import orjson
+from sqlalchemy import Text
 
 from ladle.journal.store import BadData, Batch, Head, Key, LeaseLost, Values
 from ladle.journal.tables import JOURNAL, VIEW
@@ -10,6 +13,10 @@ from ladle.journal.tables import JOURNAL, VIEW
 record_values = attrgetter(*JOURNAL.columns.keys())
 """A record's columns in the order of the journal's."""
 
+_record_texts = attrgetter(
+    *(column.name for column in JOURNAL.columns if isinstance(column.type, Text))
+)
+_NUL_ESCAPED = b"\\u0000"
 _ORDER: Mapping[str, int] = {name: place for place, name in enumerate(VIEW)}
 
 
@@ -47,11 +54,18 @@ def rows_of(batch: Batch) -> BatchRows:
         if puts or drops:
             _refuse_nul(puts)
             view.append(TableRows(name, puts, drops))
-    _refuse_nul(journal)
+    _refuse_nul([_record_texts(record) for record in batch.records])
     return BatchRows(journal, view)
 
 
-def _refuse_nul(rows: Iterable[Values]) -> None:
+def _refuse_nul(rows: Sequence[Values]) -> None:
+    # orjson looks through all of them in the time in which Python looks at one value of each. It
+    # writes a NUL as an escape; text may hold that escape itself, so the values have the last word.
+    try:
+        if _NUL_ESCAPED not in orjson.dumps(rows):
+            return
+    except TypeError:  # Half a character, say, which the database refuses by itself.
+        pass
     for row in rows:
         for value in row:
             if type(value) is str and "\0" in value:

@@ -14,10 +14,11 @@ SALTS_AT_ONCE = 256
 
 
 class Scribe:
-    """Writes records one after another; holds the head that the next one chains to."""
+    """Writes records one after another; `offset` is the last one's, to which the next chains."""
 
     def __init__(self, head: Head) -> None:
-        self.head = head
+        self.offset = head.offset
+        self._hash = head.hash
         self._salts: list[bytes] = []
 
     def _salt(self) -> bytes:
@@ -29,18 +30,18 @@ class Scribe:
 
     @property
     def next_offset(self) -> int:
-        return self.head.offset + 1
+        return self.offset + 1
 
     def write(self, entry: Entry, outcome: Mapping[str, Any]) -> Record:
-        """The record of `entry` and what came of it; becomes the head."""
+        """The record of `entry` and what came of it; becomes the last one."""
         room_id, server_id = subjects(entry, outcome)
         record = seal(
             entry,
             outcome,
-            prev_hash=self.head.hash,
+            prev_hash=self._hash,
             salt=self._salt(),
             room_id=room_id,
             server_id=server_id,
         )
-        self.head = Head(record.offset, record.hash, record.recorded_at_ms)
+        self.offset, self._hash = record.offset, record.hash
         return record

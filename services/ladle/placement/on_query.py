@@ -91,7 +91,7 @@ class OnQuery:
         except ContractViolation as violation:
             refuse_request(arrival, writer, violation)
             return
-        offset = writer.scribe.head.offset
+        offset = writer.scribe.offset
         min_offset = getattr(request.body, "min_offset", 0)
         if min_offset > offset:
             answer: Answer | None = behind(offset, min_offset)

@@ -81,5 +81,5 @@ class OnRequest:
             arrival,
             error_answer("conflict", detail),
             operation=request.operation,
-            offset=writer.scribe.head.offset,
+            offset=writer.scribe.offset,
         )

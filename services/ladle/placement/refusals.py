@@ -21,7 +21,7 @@ def refuse_request(arrival: Arrival, writer: Writer, violation: ContractViolatio
         arrival,
         error_for(violation),
         operation=operation_label(message),
-        offset=writer.scribe.head.offset,
+        offset=writer.scribe.offset,
     )
 
 
@@ -40,7 +40,7 @@ def refuse_unrecordable(arrival: Arrival, writer: Writer, reason: str, detail: s
         arrival,
         error_answer("internal", text, details={"reason": reason}),
         operation=operation_label(message),
-        offset=writer.scribe.head.offset,
+        offset=writer.scribe.offset,
     )
 
 

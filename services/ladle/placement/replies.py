@@ -1,6 +1,7 @@
 """From a recorded answer to the reply on the wire, and who may be answered at all."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -10,8 +11,12 @@ from ladle_contracts.times import to_rfc3339
 from ladle_contracts.topology import is_reply_address
 
 
+@lru_cache(maxsize=4096)
 def may_answer(reply_to: str | None) -> bool:
-    """Is this address on the allow-list? None and the empty string are not."""
+    """Is this address on the allow-list? None and the empty string are not.
+
+    Remembered: a caller has one address for all its requests, and each is asked about twice.
+    """
     return reply_to is not None and is_reply_address(reply_to)
 
 

@@ -107,7 +107,7 @@ class Writer:
 
         def on_messages(messages: list[Message]) -> None:
             now = time.perf_counter()
-            self._arrived.extend(Arrival(message, handler, now) for message in messages)
+            self._arrived.extend([Arrival(message, handler, now) for message in messages])
             self._schedule_pump()
 
         return on_messages
@@ -167,20 +167,13 @@ class Writer:
         payload: Mapping[str, Any],
     ) -> tuple[Entry, dict[str, Any]]:
         """Give an input its offset and time, fold it, write its record into the open batch."""
-        entry = Entry(
-            offset=self.scribe.next_offset,
-            recorded_at_ms=self.timekeeper.now_ms(),
-            term=self.lease.term,
-            kind=kind,
-            origin=origin,
-            inputs=inputs,
-            payload=payload,
-        )
+        offset, now_ms = self.scribe.next_offset, self.timekeeper.now_ms()
+        entry = Entry(offset, now_ms, self.lease.term, kind, origin, inputs, payload)
         outcome = apply(self.view, entry)
         self.batch.records.append(self.scribe.write(entry, outcome))
         outbound = outcome.get("outbound")
         if outbound:
-            self.batch.committed.append(Committed(entry.offset, entry.recorded_at_ms, outbound))
+            self.batch.committed.append(Committed(offset, now_ms, outbound))
         return entry, outcome
 
     def note(self, kind: Kind, payload: Mapping[str, Any]) -> None:
