@@ -31,7 +31,7 @@ class Up:
 
     def __init__(self, ladle: Ladle, folder: Path) -> None:
         self.folder = folder
-        self.environment = ladle.environment | {"LADLE_TEST_RUN": str(folder)}
+        self.environment = ladle.environment | {"MARK_OF_THIS_RUN": str(folder)}
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *arguments: str) -> "Up":
