@@ -235,3 +235,15 @@ async def test_a_process_that_nobody_reaches_takes_nothing(clock):
     connected = True
     await clock.advance(LEASE_MS)
     assert (await waiting).term == 1
+
+
+async def test_a_lease_that_is_given_up_is_taken_at_once(clock):
+    """However long the lease is: the next one writes within half a second."""
+    row = LeaseRow(Lease(4, "writer", 7))
+    waiting = asyncio.create_task(
+        LeaseKeeper(row, holder="standby", clock=clock, lease_ms=60_000).acquire()
+    )
+    await clock.advance(10_000)
+    row.row = Lease(4, "", 8)
+    await clock.advance(500)
+    assert (await waiting).term == 5

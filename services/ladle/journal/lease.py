@@ -12,6 +12,9 @@ log = logging.getLogger("ladle.lease")
 LOOKS_PER_LEASE = 4
 """Beats and looks in one `lease_ms`: a holder may miss two and keep it."""
 
+LOOK_MS_MAX = 500
+"""A standby looks at least this often, for a lease that is given up is to be taken at once."""
+
 
 class LeaseKeeper:
     """The lease of one process. `holder` names it and no other process, ever.
@@ -61,7 +64,7 @@ class LeaseKeeper:
                 unchanged_since_ms = None
                 self.reaches_store = False
                 log.warning("cannot look at the lease: %s", error)
-            await self._clock.sleep(self._pause_ms)
+            await self._clock.sleep(min(self._pause_ms, LOOK_MS_MAX))
 
     def _is_free(self, row: Lease | None) -> bool:
         # Our own name there: a take-over of ours was committed and its answer was lost.
