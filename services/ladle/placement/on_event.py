@@ -8,6 +8,7 @@ from ladle.core.received import is_duplicate_event
 from ladle.core.record import Kind
 from ladle.placement.batch import Arrival
 from ladle.placement.identity import Identities, WrongIdentity
+from ladle.placement.plain import plain
 from ladle.placement.refusals import refuse_event
 from ladle.placement.text import printable
 from ladle.placement.waiting import StatusKey
@@ -48,7 +49,7 @@ class OnEvent:
             "incarnation": event.incarnation,
             "sequence": event.sequence,
             "time_ms": event.time_ms,
-            "data": event.data.model_dump(mode="json"),
+            "data": plain(event.data),
         }
         key = _key_of_plain_status(event)
         if key is not None and key in writer.waiting:

@@ -8,6 +8,7 @@ from ladle.core.received import recorded_request
 from ladle.core.record import Kind
 from ladle.placement.batch import Arrival, Recalled
 from ladle.placement.identity import Identities
+from ladle.placement.plain import plain
 from ladle.placement.refusals import refuse_address, refuse_request, refuse_unrecordable
 from ladle.placement.replies import error_answer, may_answer
 from ladle.placement.writer import Writer
@@ -41,7 +42,7 @@ class OnRequest:
         self._decide(arrival, request, user, writer)
 
     def _decide(self, arrival: Arrival, request: Request, user: str, writer: Writer) -> None:
-        body = request.body.model_dump(mode="json")
+        body = plain(request.body)
         inputs: dict[str, object] = {}
         if request.operation == "allocate" and body.get("room_id") is None:
             inputs["room_id"] = f"room-{uuid.uuid4().hex}"
