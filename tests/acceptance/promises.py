@@ -35,6 +35,8 @@ class Promises:
 
     answers: dict[str, list[PlacedReply]] = field(default_factory=lambda: defaultdict(list))
     errors: list[str] = field(default_factory=list)
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set with every answer."""
 
     @property
     def count(self) -> int:
@@ -47,6 +49,7 @@ class Promises:
             self.errors.append(f"{room_id}: {error}")
         else:
             self.answers[room_id].append(reply)
+            self.came.set()
 
 
 @asynccontextmanager

@@ -151,7 +151,7 @@ async def test_messages_that_come_while_it_looks_are_folded_after(w: Writing) ->
     async def load_slowly() -> Any:
         snapshot = await load()
         during.append(await w.allocate(f"meanwhile-{len(during)}"))
-        await w.clock.sleep(0)
+        await w.settled()
         return snapshot
 
     w.store.load = load_slowly  # type: ignore[method-assign]

@@ -96,7 +96,6 @@ class Writer:
         self._folding: Arrival | None = None
         self._defect: Exception | None = None
         self._refused: Arrival | None = None
-        self._rewinding = False
         self._closed = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -139,8 +138,7 @@ class Writer:
                 self._run(self._rewind_for_defect())
 
     def _may_fold(self) -> bool:
-        stopped = self._closed or self.failed.done()
-        return not (stopped or self._rewinding or self._defect is not None)
+        return not (self._closed or self.failed.done() or self._defect is not None)
 
     def _has_room(self) -> bool:
         return len(self.batch.arrivals) < self._bisection.limit
@@ -376,8 +374,10 @@ class Writer:
     async def _rewind(
         self, given_up: list[OpenBatch], culprit: Arrival | None, reason: str, error: Exception
     ) -> None:
-        """Fold again from the tables all that was folded since, but `culprit`, which is refused."""
-        self._rewinding = True
+        """Fold again from the tables all that was folded since, but `culprit`, which is refused.
+
+        What is folded while the tables are read goes into one of `given_up`, and so is not lost.
+        """
         snapshot = await self.store.load()
         again = dict.fromkeys([*(a for batch in given_up for a in batch.arrivals), *self.waiting])
         self._notes.extendleft(reversed([note for batch in given_up for note in batch.notes]))
@@ -397,7 +397,6 @@ class Writer:
             self.batch.arrivals.append(culprit)
             culprit.handler.refuse(culprit, self, reason, printable(str(error))[:500])
         self._arrived.extendleft(reversed(list(again)))
-        self._rewinding = False
 
     def dead_letter(self, message: Message, reason: str, detail: str) -> None:
         """Send `message` to the dead letters once the open batch is durable."""
