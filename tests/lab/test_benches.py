@@ -62,6 +62,20 @@ def test_memory(broker_url: str, tmp_path: Path) -> None:
     assert figures["memory.rss_empty"].yardstick is None
 
 
+def test_a_process_that_says_nothing_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    with Process(
+        ["-c", "import sys; print('one'); print('two', flush=True); sys.stdin.readline()"],
+        env={},
+        log=tmp_path / "log",
+    ) as process:
+        assert [process.hear(), process.hear()] == ["one", "two"]
+        with pytest.raises(BenchError, match="said nothing"):
+            process.hear(timeout_s=0.1)
+        process.say("go")
+        with pytest.raises(BenchError, match="ended early"):
+            process.hear()
+
+
 def test_a_process_that_ends_says_so(tmp_path: Path) -> None:
     with (
         Process(["-c", "raise SystemExit('not today')"], env={}, log=tmp_path / "log") as process,

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
-from ladle.commands.output import NO, UNREACHABLE, USAGE, fail
+from ladle.commands.output import NO, UNREACHABLE, USAGE, fail, many
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.errors import OutcomeUnknownError, PlacementError, ServiceAbsent, Unreachable
 from ladle_contracts.link import LinkError
@@ -101,8 +101,7 @@ def _counts(error: PlacementError) -> str:
     said = [f"{count} {reason}" for reason, count in details.items() if isinstance(count, int)]
     if largest:
         said.append(f"the largest room that fits has {largest} peers")
-    noun = "server" if servers == 1 else "servers"
-    return f" (of {servers} {noun}: {', '.join(said)})" if said else ""
+    return f" (of {many(servers, 'server')}: {', '.join(said)})" if said else ""
 
 
 def error_fields(error: PlacementError) -> dict[str, Any]:

@@ -1,31 +1,14 @@
 """Child processes of `ladle up`: they end with it, whatever ends it."""
 
 import asyncio
-import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)  # Loaded here: between fork and exec little may be done.
-
-
-def _with(parent: int) -> Callable[[], None]:
-    """For the child: die when the parent is killed, which then can tell nobody to stop.
-
-    SIGKILL, as the parent got: broker and siblings vanish with it, and a service that tries to
-    stop in order would wait for them. The journal takes a kill at any moment.
-    """
-
-    def die_with_parent() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # It was killed before the line above.
-            os._exit(1)
-
-    return die_with_parent
+from ladle.lab.parent import dying_with_parent
 
 
 class Child:
@@ -61,7 +44,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE if capture else errors,
                 stderr=errors,
                 start_new_session=True,
-                preexec_fn=_with(os.getpid()),
+                preexec_fn=dying_with_parent(),
             )
         return cls(arguments[0], process, log)
 

@@ -4,7 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ladle.commands.bars import bar, load_style, permille_of
-from ladle.commands.output import out, show
+from ladle.commands.output import many, out, show
 from ladle_contracts.replies import ServerView, ViewReply, WorkerView
 
 BAR_MAX, BAR_MIN = 16, 4
@@ -19,8 +19,9 @@ def print_view(reply: ViewReply) -> None:
         show("")
     totals = reply.totals
     show(
-        f"at offset {reply.offset:,}: {totals.servers} servers, {totals.workers} workers, "
-        f"{totals.rooms:,} rooms, {totals.used:,} of {totals.capacity:,} consumers; "
+        f"at offset {reply.offset:,}: {many(totals.servers, 'server')}, "
+        f"{many(totals.workers, 'worker')}, {many(totals.rooms, 'room')}, "
+        f"{totals.used:,} of {totals.capacity:,} consumers; "
         f"the largest room that fits has {reply.largest_room_peers} peers"
     )
 

@@ -9,7 +9,7 @@ import typer
 from ladle.commands.asking import ask
 from ladle.commands.guard import command
 from ladle.commands.home import print_home
-from ladle.commands.output import USAGE, fail, print_json, show
+from ladle.commands.output import USAGE, fail, many, print_json, show
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.replies import DrainReply, PlacedReply, ReleaseReply, Reply
 
@@ -226,5 +226,7 @@ def _print(
         closing = " until its server has closed it" if reply.room_state == "active" else ""
         show(f"room [bold]{reply.room_id}[/] is {reply.room_state}{closing}")
     elif isinstance(reply, DrainReply):
-        rooms = "1 room is" if reply.rooms == 1 else f"{reply.rooms} rooms are"
-        show(f"server [bold]{reply.server_id}[/] is {reply.administration}; {rooms} on it")
+        show(
+            f"server [bold]{reply.server_id}[/] is {reply.administration}, "
+            f"with {many(reply.rooms, 'room')}"
+        )

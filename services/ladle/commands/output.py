@@ -81,6 +81,11 @@ def fail(
     raise typer.Exit(code)
 
 
+def many(count: int, noun: str) -> str:
+    """`1 room`, `1,200 rooms`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def plain(text: str) -> str:
     """Text that Rich prints as it stands, brackets included."""
     return text.replace("[", r"\[")

@@ -111,10 +111,8 @@ class _Up:
             return
         self.stop.set()
         # Behind the fleet's progress line and the ^C that a terminal shows.
-        say(
-            ("\n" if err.is_terminal else "")
-            + "stopping in order, with a last comparison; Ctrl-C again stops at once"
-        )
+        line = "\n" if err.is_terminal else ""
+        say(f"{line}stopping in order, with a last comparison; Ctrl-C again stops at once")
 
     async def _run(self) -> int:
         self.broker = await asyncio.to_thread(find_broker, self.folder)

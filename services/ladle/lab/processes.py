@@ -1,6 +1,7 @@
 """The processes of a benchmark: started, asked for their CPU time and memory, ended by their id."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ladle.lab.parent import dying_with_parent
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 START_TIMEOUT_S = 60
+ANSWER_TIMEOUT_S = 120
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Never through a proxy: what is asked for is on this machine."""
 
@@ -28,15 +32,16 @@ class Process:
     def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str], log: Path) -> None:
         self.log = log
         with log.open("ab") as errors:
-            self._process = subprocess.Popen(
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [sys.executable, *arguments],
                 env={**os.environ, **env},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                text=True,
                 start_new_session=True,
+                preexec_fn=dying_with_parent(),  # noqa: PLW1509 (benchmarks start no threads)
             )
+        self._heard = b""
 
     @property
     def pid(self) -> int:
@@ -45,16 +50,23 @@ class Process:
     def say(self, line: str) -> None:
         """A line to its standard input."""
         assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
+        self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
 
-    def hear(self) -> str:
-        """The next line of its standard output; raises BenchError where it ended."""
+    def hear(self, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
+        """The next line of its standard output; raises BenchError where none comes."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchError(f"a process ended early: {self.log.read_text()[-500:]}")
-        return line.rstrip("\n")
+        pipe, until = self._process.stdout.fileno(), time.monotonic() + timeout_s
+        while b"\n" not in self._heard:
+            readable, _, _ = select.select([pipe], [], [], max(0.0, until - time.monotonic()))
+            if not readable:
+                raise BenchError(f"a process said nothing in {timeout_s:.0f} s: {self.log}")
+            data = os.read(pipe, 1 << 16)
+            if not data:
+                raise BenchError(f"a process ended early: {self.log.read_text()[-500:]}")
+            self._heard += data
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode()
 
     def cpu_s(self) -> float:
         """User and system seconds so far."""

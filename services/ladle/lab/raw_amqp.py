@@ -125,12 +125,13 @@ class RawConnection:
             self._buffer += data
 
     def close(self) -> None:
-        """Leave politely; errors no longer matter."""
+        """Leave politely, and not before the broker has taken all: what it has only read is lost
+        with the connection. Errors no longer matter.
+        """
         try:
             self._send(commands.Connection.Close(200, "done", 0, 0), 0)
-            self._socket.settimeout(1)
-            self._socket.recv(1 << 16)
-        except OSError:
+            self._expect(commands.Connection.CloseOk)
+        except (OSError, RawAmqpError):
             pass
         finally:
             self._socket.close()
