@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from aio_pika import IncomingMessage, RobustConnection
+from aiormq import Channel as RawChannel
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import AMQPChannelError
 from faststream import AckPolicy
@@ -78,21 +79,27 @@ class Subscribers:
         self._guard = asyncio.create_task(self._watch_channels(), name="watch the channels")
 
     async def _watch_channels(self) -> None:
-        """Begin the connection anew where a channel stays away.
+        """Begin the connection anew where a channel or a consumer stays away.
 
         aio-pika restores a channel that the broker closed; one that is closed again meanwhile it
-        gives up, and its consumer would be silent for ever.
+        gives up, and its consumer would be silent for ever. So would one whose queue was deleted:
+        the broker cancels it. On a new connection it fails aloud, until the queue is there.
         """
         missing = 0
         while True:
             await asyncio.sleep(_WATCH_EVERY_S)
             raw = self._raw()
-            open_channels = len(raw.channels) if raw is not None else 0
-            missing = missing + 1 if raw is not None and open_channels <= len(self._channels) else 0
+            missing = missing + 1 if raw is not None and not self._is_complete(raw) else 0
             if raw is not None and missing > _MISSING_CHECKS_MAX:
-                log.warning("a consuming channel does not come back: connecting anew")
+                log.warning("a consumer does not come back: connecting anew")
                 missing = 0
                 await whatever_happens(raw.close(), _STOP_TIMEOUT_S)
+
+    def _is_complete(self, raw: AbstractConnection) -> bool:
+        """A channel for each queue beside the connection's own, a consumer for each subscriber."""
+        channels = [channel for channel in raw.channels.values() if isinstance(channel, RawChannel)]
+        consumers = sum(len(channel.consumers) for channel in channels)
+        return len(raw.channels) > len(self._channels) and consumers >= len(self._running)
 
     def _raw(self) -> AbstractConnection | None:
         """aiormq's connection, if it is open."""
