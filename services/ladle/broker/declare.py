@@ -16,7 +16,7 @@ from aiormq.exceptions import (
     ChannelPreconditionFailed,
 )
 
-from ladle_contracts.link import Refused
+from ladle_contracts.link import LinkDown, Refused
 from ladle_contracts.topology import Binding, Declarations, Exchange, Queue, Topology
 
 from .connecting import TIMEOUT_S, connected
@@ -25,6 +25,8 @@ MISMATCH_ADVICE = (
     "It exists with other arguments, which RabbitMQ cannot change. Let it run empty and delete it"
     " (`rabbitmqctl delete_queue` or the management page), then declare again; or use another cell."
 )
+NOT_YET = "is down or inaccessible"
+"""What RabbitMQ says of a durable queue whose node has not recovered it yet after a restart."""
 ACCESS_ADVICE = "The user may not configure it; declare with a user who may."
 
 
@@ -117,7 +119,11 @@ async def _declare_each(
             await _declare_one(channel, thing)
         except ChannelPreconditionFailed as error:
             refusals.append(Refusal(_name(thing), _said(error), MISMATCH_ADVICE))
-        except (ChannelAccessRefused, ChannelNotFoundEntity) as error:
+        except ChannelNotFoundEntity as error:
+            if NOT_YET in _said(error):
+                raise LinkDown(f"the broker is still starting: {_said(error)}") from error
+            refusals.append(Refusal(_name(thing), _said(error), ACCESS_ADVICE))
+        except ChannelAccessRefused as error:
             refusals.append(Refusal(_name(thing), _said(error), ACCESS_ADVICE))
     return refusals
 
