@@ -2,6 +2,8 @@
 
 import sys
 
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 the answer is no, 2 usage, 3 cannot reach or read."""
@@ -12,6 +14,8 @@ def main() -> None:
             raise
         sys.stderr.write("ladle: the command line needs an extra: pip install 'ladle[cli]'\n")
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)  # Before there was a command to end.
     app(prog_name="ladle")
 
 

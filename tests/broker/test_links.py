@@ -473,23 +473,3 @@ async def test_a_deleted_queue_is_consumed_again_once_it_is_back(
     await eventually(lambda: link.is_up)
     await link.close()
     assert await left_in(channel, queue) == []
-
-
-@pytest.mark.slow
-async def test_a_deleted_queue_that_is_long_in_coming_back_is_consumed_again(
-    make_link: MakeLink, queue: str, channel: AbstractChannel
-) -> None:
-    """aio-pika tries once; a consumer that it gave up would be silent for ever, and nobody told."""
-    link = await make_link()
-    inbox = Inbox()
-    await link.consume(queue, inbox, prefetch=10)
-    await channel.queue_delete(queue)
-    await asyncio.sleep(6)
-    await channel.queue_declare(queue, durable=True)
-    await fill(channel, queue, [b"after"])
-    async with asyncio.timeout(20):
-        messages = await inbox.until(1)
-    link.ack(messages)
-    await eventually(lambda: link.is_up)
-    await link.close()
-    assert await left_in(channel, queue) == []

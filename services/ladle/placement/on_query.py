@@ -26,8 +26,6 @@ from ladle.placement.replies import error_answer, may_answer, reply_to, wire_rep
 from ladle.placement.writer import Writer
 from ladle_contracts.envelope import ContractViolation, Request, decode_request
 from ladle_contracts.link import Link
-from ladle_contracts.requests import READS
-from ladle_contracts.violation import Reason
 
 log = logging.getLogger("ladle.queries")
 
@@ -35,6 +33,13 @@ AT_ONCE_MAX = 8
 """Reads of the journal at once: each holds up to a page of records in memory."""
 
 Answer = dict[str, Any]
+
+NOT_WRITING = error_answer(
+    "unavailable",
+    "nothing is written here now: the queue of writing requests is missing",
+    retryable=True,
+    retry_after_ms=2_000,
+)
 
 
 def from_view(view: View, request: Request) -> Answer | None:
@@ -84,12 +89,17 @@ class OnQuery:
             return
         try:
             request = decode_request(message)
-            if request.operation not in READS:
-                raise ContractViolation(
-                    Reason.UNKNOWN_OPERATION, f"{request.operation} is not a reading operation"
-                )
         except ContractViolation as violation:
             refuse_request(arrival, writer, violation)
+            return
+        if request.is_write:
+            # The exchange found no queue for it: that was deleted, and will be declared again.
+            writer.answer(
+                arrival,
+                NOT_WRITING,
+                operation=request.operation,
+                offset=writer.scribe.offset,
+            )
             return
         offset = writer.scribe.offset
         min_offset = getattr(request.body, "min_offset", 0)
