@@ -3,6 +3,7 @@ hand. The journal is the real one, so that what is durable here is durable."""
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -15,10 +16,10 @@ from pydantic import SecretStr
 
 from ladle.core.record import Record
 from ladle.journal.fold import check
-from ladle.journal.open import open_store
 from ladle.journal.schema import upgrade
 from ladle.journal.sqlite import SqliteStore
 from ladle.journal.store import Batch, Head, Lease, StoreError
+from ladle.journal.url import SqliteUrl
 from ladle.placement import term as term_module
 from ladle.placement.metrics import Metrics
 from ladle.placement.settings import PlacementSettings
@@ -34,7 +35,7 @@ from ladle_contracts.events import (
     WorkerStatus,
 )
 from ladle_contracts.link import Message, Outgoing
-from ladle_contracts.requests import Allocate, Body
+from ladle_contracts.requests import Allocate, Body, Release
 from ladle_contracts.topology import Topology
 from tests.fixtures.manual_clock import ManualClock
 from tests.fixtures.memory_link import MemoryBroker, MemoryLink
@@ -107,15 +108,49 @@ class Writing:
     """One term under way, and hands for a test to move it with."""
 
     broker: MemoryBroker
-    link: LoggingLink
     peer: MemoryLink
     store: SteeredStore
     clock: ManualClock
-    term: Term
+    settings: PlacementSettings
     topology: Topology
     metrics: Metrics
+    link: LoggingLink = field(init=False)
+    term: Term = field(init=False)
+    terms: int = 0
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     sequences: dict[str, int] = field(default_factory=dict)
+
+    # Terms
+
+    async def begin(self) -> None:
+        """A new process takes the lease and begins its term."""
+        self.terms += 1
+        holder = f"writer-{self.terms}"
+        self.link = LoggingLink(self.broker)
+        await self.link.open()
+        lease = await self.store.take_lease(holder, await self.store.lease())
+        assert lease is not None
+        self.term = term = Term(
+            settings=self.settings,
+            topology=self.topology,
+            store=self.store,
+            link=self.link,
+            clock=self.clock,
+            metrics=self.metrics,
+            lease=lease,
+            holder=holder,
+        )
+        self.link.watch(lambda state, _: term.on_bus_up() if state == "up" else None)
+        await term.start()
+
+    async def caught_up(self) -> None:
+        await self.until(lambda: self.term.caught_up, "the marker")
+        await self.quiet()
+
+    async def crash(self) -> None:
+        """The process is gone: its connection too, and nothing more is said or written."""
+        self.link.disconnect()
+        await self.term.end(clean=False, grace_ms=0)
 
     # What others do
 
@@ -181,6 +216,11 @@ class Writing:
 
     async def allocate(self, room_id: str, request_id: str | None = None, **body: Any) -> str:
         return await self.ask(Allocate(room_id=room_id, **body), request_id)
+
+    async def release(self, placed: dict[str, Any]) -> dict[str, Any]:
+        """Give an allocation back, and the answer to that."""
+        body = Release(room_id=placed["room_id"], allocation_id=placed["allocation_id"])
+        return await self.reply(await self.ask(body))
 
     # What is seen from outside
 
@@ -282,53 +322,42 @@ async def writing(
     """A term from its start; `before` may fill the queues first. Ends it as SIGTERM does."""
     topology = Topology()
     broker = MemoryBroker(topology.declarations())
-    broker.queues[REPLIES] = broker.queues[topology.dead_letters].__class__()
+    broker.queues[REPLIES] = deque()
     url = f"sqlite:///{folder}/ladle.db"
     await upgrade(url)
-    opened = open_store(url)
-    assert isinstance(opened, SqliteStore)
-    store = SteeredStore(opened._url)
-    await opened.close()
+    store = SteeredStore(SqliteUrl(folder / "ladle.db"))
     store.steer()
     await store.open()
-    link, peer, clock = LoggingLink(broker), MemoryLink(broker), ManualClock()
-    await link.open()
+    peer = MemoryLink(broker)
     await peer.open()
     if before is not None:
         await before(broker, peer)
-    lease = await store.take_lease("writer-1", await store.lease())
-    assert lease is not None
 
     async def declare_in_memory(_: str, topology: Topology, server_ids: Sequence[str]) -> None:
         for server_id in server_ids:
             broker.declare(topology.command_declarations(server_id))
 
     monkeypatch.setattr(term_module, "declare_command_queues", declare_in_memory)
-    metrics = Metrics()
-    term = Term(
+    made = Writing(
+        broker=broker,
+        peer=peer,
+        store=store,
+        clock=ManualClock(),
         settings=PlacementSettings(
             amqp_url=SecretStr("amqp://localhost:1"), database_url=SecretStr(url), **settings
         ),
         topology=topology,
-        store=store,
-        link=link,
-        clock=clock,
-        metrics=metrics,
-        lease=lease,
-        holder="writer-1",
+        metrics=Metrics(),
     )
-    made = Writing(broker, link, peer, store, clock, term, topology, metrics)
-    link.watch(lambda state, _: term.on_bus_up() if state == "up" else None)
     try:
-        await term.start()
+        await made.begin()
         if caught_up:
-            await made.until(lambda: term.caught_up, "the marker")
-            await made.quiet()
+            await made.caught_up()
         yield made
     finally:
         store.release()
         try:
-            await term.end(clean=not term.over.done(), grace_ms=5_000)
+            await made.term.end(clean=not made.term.over.done(), grace_ms=5_000)
         finally:
             await store.close()
 
