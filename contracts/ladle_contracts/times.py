@@ -32,7 +32,6 @@ def of_datetime(moment: datetime) -> int:
     return unix_ms
 
 
-@lru_cache(maxsize=1024)
 def to_rfc3339(unix_ms: int) -> str:
     """Unix ms to RFC 3339, UTC, with milliseconds; ValueError outside the years 1970 to 9999."""
     return f"{_second(unix_ms // 1000)}.{unix_ms % 1000:03d}Z"

@@ -30,7 +30,6 @@ CURSOR_EVERY_MS = 2_000
 
 PAUSE_MS = (50, 200, 1_000, 2_000)
 READ_LIMIT = 500
-_DEFECTS = (ValueError, TypeError, KeyError)
 
 Pending = tuple[Committed, int, Mapping[str, Any]]
 """record, index, outbound."""
@@ -89,20 +88,14 @@ class Outbox:
         return self._cursor
 
     async def run(self) -> None:
-        """Publish until cancelled."""
+        """Publish until cancelled; raises LeaseLost."""
         await self._catch_up()
         while True:
             if not self._queue:
                 self.idle.set()
-                await self._work.wait()
+                await self._wait_for_work()
             self._work.clear()
             await self._publish_some(self._take())
-
-    async def save_now_and_then(self) -> None:
-        """Save the cursor where no batch takes it along, until cancelled; raises LeaseLost."""
-        while True:
-            await self._clock.sleep(CURSOR_EVERY_MS)
-            await self._save()
 
     async def _catch_up(self) -> None:
         """What an earlier term committed and did not see confirmed."""
@@ -149,6 +142,7 @@ class Outbox:
             if pending:
                 await self._clock.sleep(PAUSE_MS[min(attempt, len(PAUSE_MS) - 1)])
                 attempt += 1
+            await self._save()
         self._metrics.outbox_lag.set(len(self._queue))
 
     async def _publish_in_order(self, pending: Sequence[Pending]) -> int:
@@ -157,7 +151,7 @@ class Outbox:
         All are handed to one channel in order, so the broker has them in order; the cursor
         follows the contiguous prefix that was confirmed, and the others are published again.
         """
-        encoded = self._encoded(pending)
+        encoded = [self._encoded(*one) for one in pending]
         sent = [message for message in encoded if message is not None]
         errors = iter(await self._link.publish_all(sent))
         confirmed: Counter[str] = Counter()
@@ -173,20 +167,11 @@ class Outbox:
             self._metrics.outbox.of(what).inc(count)
         return done
 
-    def _encoded(self, pending: Sequence[Pending]) -> list[Outgoing | None]:
-        encode = self._encode
-        try:
-            return [encode(item, index, outbound) for item, index, outbound in pending]
-        except _DEFECTS:
-            return [self._encoded_or_skipped(*one) for one in pending]
-
-    def _encoded_or_skipped(
-        self, item: Committed, index: int, outbound: Mapping[str, Any]
-    ) -> Outgoing | None:
+    def _encoded(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> Outgoing | None:
         try:
             return self._encode(item, index, outbound)
-        except _DEFECTS:
-            # The same one after a restart: it must not hold up all that follows.
+        except (ValueError, TypeError, KeyError):
+            # A defect, and the same one after a restart: it must not hold up all that follows.
             log.exception("record %d sends what cannot be encoded; skipped", item.offset)
             return None
 
@@ -217,6 +202,20 @@ class Outbox:
     def _advance(self, cursor: OutboxCursor | None) -> None:
         if cursor and (cursor.offset, cursor.index) > (self._cursor.offset, self._cursor.index):
             self._cursor = cursor
+
+    async def _wait_for_work(self) -> None:
+        """Wait; where nothing comes for a while the cursor is saved by itself."""
+        if self._cursor == self._saved:
+            await self._work.wait()
+            return
+        pause = asyncio.ensure_future(self._clock.sleep(CURSOR_EVERY_MS))
+        work = asyncio.ensure_future(self._work.wait())
+        try:
+            await asyncio.wait([pause, work], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+            work.cancel()
+        await self._save()
 
     async def _save(self, *, now: bool = False) -> None:
         now_ms = self._clock.monotonic_ms()

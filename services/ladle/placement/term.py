@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ladle import __version__
@@ -14,6 +13,7 @@ from ladle.core.record import Kind
 from ladle.core.view import View
 from ladle.journal.store import Lease, Store
 from ladle.placement.aftermath import AfterCommit
+from ladle.placement.batch import Committed
 from ladle.placement.identity import Identities
 from ladle.placement.metrics import Metrics
 from ladle.placement.on_event import MARKER_HEADER, OnEvent
@@ -91,7 +91,7 @@ class Term:
             lease=self.lease,
             cursor=snapshot.outbox,
             head_offset=head.offset,
-            encode=partial(encode_outbound, cell=self._topology.cell),
+            encode=self._encode,
             declare_queue=self._declare_for_command,
             clock=self._clock,
             metrics=self._metrics,
@@ -126,7 +126,6 @@ class Term:
         await self.writer.drain()
         self._spawn(self.writer.run_timers())
         self._spawn(self._outbox.run())
-        self._spawn(self._outbox.save_now_and_then())
         self._set_marker()
         await self._consume()
         log.info(
@@ -189,6 +188,9 @@ class Term:
                 await self._clock.sleep(MARKER_PAUSE_MS)
             else:
                 await self._clock.sleep(MARKER_AGAIN_MS)
+
+    def _encode(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> Outgoing:
+        return encode_outbound(item, index, outbound, self._topology.cell)
 
     async def _declare_queues(self, server_ids: Sequence[str]) -> None:
         await declare_command_queues(self._settings.url, self._topology, server_ids)
