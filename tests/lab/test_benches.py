@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ladle.lab import decide, inbox, journal_size, memory, rpc
+from ladle.lab import decide, journal_size, memory, rpc
 from ladle.lab.processes import BenchError, Process
 from ladle.lab.rounds import Figure
-from ladle.lab.yardstick import SAY_EVERY
 
 
 def by_name(figures: list[Figure]) -> dict[str, Figure]:
@@ -40,12 +39,6 @@ def test_rpc(broker_url: str, tmp_path: Path) -> None:
                 figure = figures[f"rpc.{link}.{outstanding}.{what}"]
                 assert figure.rounds == 1
                 assert figure.ratio is not None
-
-
-def test_events(broker_url: str, tmp_path: Path) -> None:
-    figures = by_name(inbox.run(broker_url, tmp_path, rounds=1, progress=silent, events=SAY_EVERY))
-    assert figures["events.fast.rate"].value > 0
-    assert figures["events.plain.counted_ratio"].ratio is not None
 
 
 def test_journal(broker_url: str, tmp_path: Path) -> None:
