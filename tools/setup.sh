@@ -141,6 +141,10 @@ make_environment() {
   python3 -m venv "$VENV"
 }
 
+pip_install() {
+  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" </dev/null >&2
+}
+
 install_requirements() { # $1 = run | test
   local locks=(requirements/build.txt requirements/run.txt) wanted stamp lock arguments=()
   if [ "$1" = test ]; then locks+=(requirements/dev.txt); fi
@@ -148,13 +152,13 @@ install_requirements() { # $1 = run | test
   wanted=$(fingerprint "${locks[@]}")
   if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
   say "installing the locked libraries (requirements/*.txt)"
+  # The locked pip first: Debian's misreads a lock as soon as a library with an extra is released anew.
+  pip_install --require-hashes --requirement requirements/build.txt
   # dev.txt holds the two others, at the same versions: one file is enough.
   if [ "$1" = test ]; then locks=(requirements/dev.txt); fi
   for lock in "${locks[@]}"; do arguments+=(--requirement "$lock"); done
-  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-    --require-hashes "${arguments[@]}" </dev/null >&2
-  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-    --no-deps --no-build-isolation --editable . </dev/null >&2
+  pip_install --require-hashes "${arguments[@]}"
+  pip_install --no-deps --no-build-isolation --editable .
   printf '%s\n' "$wanted" >"$stamp"
 }
 
