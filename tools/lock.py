@@ -1,9 +1,9 @@
 """Write the hash-locked requirements from pyproject.toml (`make lock`).
 
 Four files, each installable with `pip install --require-hashes`: build.txt (what installs
-and builds the package), light.txt (contract, publisher, client), run.txt (everything that runs) and dev.txt
-(run.txt and what tests, linters and docs need). The larger file is locked first and constrains
-the smaller ones, so that one version of a library serves all of them.
+and builds the package), light.txt (contract, publisher, client), run.txt (everything that runs)
+and dev.txt (run.txt and what tests, linters and docs need). The larger file is locked first and
+constrains the smaller ones, so that one version of a library serves all of them.
 
 No index address is written: the files install from whatever index the machine is set to.
 """
@@ -76,8 +76,9 @@ def main() -> int:
     described = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = described["project"]
     # An editable install by hatchling needs `editables`, which it asks for only while building.
-    # pip is locked with them: before 23.3 it takes the newest release for `coverage[toml]`, whatever
-    # the lock says of `coverage`, and then refuses that for want of a hash. Debian 12 brings 23.0.
+    # pip is locked with them: before 23.3 it takes the newest release for `coverage[toml]`,
+    # whatever the lock says of `coverage`, and then refuses that for want of a hash. Debian 12
+    # brings 23.0.
     build = [*described["build-system"]["requires"], "editables>=0.5,<1", "pip>=23.3"]
     FOLDER.mkdir(exist_ok=True)
     lock("dev", [*requirements_of(project, "dev"), *build], within=None, options=options)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ladle.lab import decide, journal_size, memory, rpc
-from ladle.lab.processes import BenchError, Process
+from ladle.lab import decide, inbox, journal_size, memory, rpc
+from ladle.lab.bench_broker import bench_name, declared_cell
+from ladle.lab.processes import BenchError, Placement, Process
 from ladle.lab.rounds import Figure
+from ladle.lab.yardstick import SAY_EVERY
 
 
 def by_name(figures: list[Figure]) -> dict[str, Figure]:
@@ -39,6 +41,35 @@ def test_rpc(broker_url: str, tmp_path: Path) -> None:
                 figure = figures[f"rpc.{link}.{outstanding}.{what}"]
                 assert figure.rounds == 1
                 assert figure.ratio is not None
+
+
+def test_events(broker_url: str, tmp_path: Path) -> None:
+    figures = by_name(inbox.run(broker_url, tmp_path, rounds=1, progress=silent, events=SAY_EVERY))
+    assert figures["events.fast.rate"].value > 0
+    assert figures["events.plain.counted_ratio"].ratio is not None
+
+
+def test_a_sink_that_stops_ends_the_benchmark(tmp_path: Path) -> None:
+    """It says how far it came: all of it is with the broker by then, so none is on the way."""
+    says_once = "import sys; print(500, flush=True); sys.stdin.readline()"
+    with (
+        Process(["-c", says_once], env={}, log=tmp_path / "log") as sink,
+        pytest.raises(BenchError, match="took 500 of 1000 events"),
+    ):
+        inbox.taken(sink, 1000, silence_s=0.2)
+
+
+def test_a_service_that_stops_ends_the_benchmark(broker_url: str, tmp_path: Path) -> None:
+    name = bench_name()
+    with (
+        declared_cell(broker_url, name) as cell,
+        Placement(tmp_path, name=name, amqp_url=broker_url, cell=cell, env={}) as service,
+    ):
+        with pytest.raises(BenchError, match="took 0 of 1 events"):
+            inbox.folded(service, 1, silence_s=0.2)
+        service.end()
+        with pytest.raises(BenchError, match="does not answer"):
+            inbox.folded(service, 1)
 
 
 def test_journal(broker_url: str, tmp_path: Path) -> None:

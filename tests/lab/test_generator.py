@@ -63,6 +63,7 @@ class Broker:
         self.waiting: list[str] = []
         self.most = 0
         self.written = 0
+        self.confirmed = 0
 
     def write(self, data: bytes) -> None:
         while data:
@@ -78,6 +79,10 @@ class Broker:
         yield "somebody-else's", b""
         for name in answered:
             yield name, self.answer
+
+    def await_confirms(self, count: int) -> None:
+        assert count <= self.written
+        self.confirmed = count
 
 
 def test_no_more_than_asked_for_are_under_way_and_all_are_answered() -> None:
@@ -95,8 +100,9 @@ def test_errors_are_counted() -> None:
     assert run(wanted, broker, messages(wanted)).errors == 3  # type: ignore[arg-type]
 
 
-def test_events_are_written_without_waiting() -> None:
+def test_events_are_written_without_waiting_and_all_confirmed_at_the_end() -> None:
     broker = Broker()
     wanted = job(count=450, outstanding=0)
     result = run(wanted, broker, messages(wanted))  # type: ignore[arg-type]
     assert (result.sent, result.answered, broker.written) == (450, 0, 450)
+    assert broker.confirmed == 450

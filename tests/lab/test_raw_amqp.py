@@ -1,12 +1,15 @@
 """The load generator's own AMQP: what it writes a broker takes, what it reads it reads whole."""
 
 import secrets
+import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pika
 import pytest
 from pamqp import commands, frame, header
+from pamqp.base import Frame
+from pamqp.heartbeat import Heartbeat
 
 from ladle.lab.raw_amqp import RawAmqpError, RawConnection, _one, encoded
 
@@ -87,6 +90,60 @@ def test_it_publishes_and_consumes_on_a_real_broker(broker_url: str, queue: str)
             heard.extend(connection.replies())
     assert [name for name, _ in heard] == ["c-0", "c-1", "c-2"]
     assert all(part == body for _, part in heard)
+
+
+def test_a_quorum_queue_has_all_that_was_confirmed_before_the_publisher_goes(
+    broker_url: str,
+) -> None:
+    """Unconfirmed, the last of them are lost with the connection, and who counts waits for ever."""
+    name, count = f"raw-{secrets.token_hex(5)}", 500
+    checking = pika.BlockingConnection(pika.URLParameters(broker_url))
+    with closing(checking):
+        channel = checking.channel()
+        channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum"})
+        try:
+            connection = RawConnection(broker_url, timeout_s=30)
+            with closing(connection):
+                connection.confirm()
+                connection.write(encoded("", name, b"{}", {"delivery_mode": 2}) * count)
+                connection.await_confirms(count)
+            assert channel.queue_purge(name).method.message_count == count
+        finally:
+            channel.queue_delete(name)
+
+
+@contextmanager
+def a_broker_that_says(*methods: Frame) -> Iterator[RawConnection]:
+    """A confirming connection that reads these next, whatever it wrote."""
+    ours, theirs = socket.socketpair()
+    connection = RawConnection.__new__(RawConnection)
+    connection._socket, connection._buffer = ours, bytearray()
+    ours.settimeout(0.2)
+    with closing(ours), closing(theirs):
+        theirs.sendall(b"".join(frame.marshal(method, 1) for method in methods))
+        yield connection
+
+
+def test_confirms_come_in_any_order_one_or_many_at_once() -> None:
+    ack = commands.Basic.Ack
+    settled = (ack(2, False), Heartbeat(), ack(1, False), ack(5, True), ack(6, False))
+    with a_broker_that_says(*settled) as connection:
+        connection.await_confirms(6)
+        with pytest.raises(TimeoutError):
+            connection.await_confirms(7)
+
+
+def test_what_is_not_confirmed_is_an_error() -> None:
+    with (
+        a_broker_that_says(commands.Basic.Ack(1, False), commands.Basic.Nack(2)) as connection,
+        pytest.raises(RawAmqpError, match="refused a message"),
+    ):
+        connection.await_confirms(2)
+    with (
+        a_broker_that_says(commands.Channel.Close(404, "NOT_FOUND", 0, 0)) as connection,
+        pytest.raises(RawAmqpError, match="unexpected"),
+    ):
+        connection.await_confirms(1)
 
 
 def test_what_a_broker_refuses_is_an_error(broker_url: str) -> None:

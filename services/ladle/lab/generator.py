@@ -19,7 +19,7 @@ REPLY_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Publish `count` messages, at most `outstanding` unanswered (0: events, no answers).
+    """Publish `count` messages, at most `outstanding` unanswered (0: events, confirmed at the end).
 
     exchange, routing_keys: where to. bodies: taken in turn with the keys, as text; `{n}` becomes
     unique. Where `outstanding` asks for answers, each message is a request with its own id.
@@ -72,11 +72,15 @@ def messages(job: Job) -> list[tuple[str, bytes]]:
 
 
 def run(job: Job, connection: RawConnection, made: list[tuple[str, bytes]]) -> Result:
-    """Send them all; with answers, keep `outstanding` under way until the last is answered."""
+    """Send them all; with answers, keep `outstanding` under way until the last is answered.
+
+    Without, until the broker has them: whoever waits for a last one that was lost waits for ever.
+    """
     started, cpu = time.perf_counter(), time.process_time()
     if not job.outstanding:
         for begin in range(0, len(made), 200):
             connection.write(b"".join(frames for _, frames in made[begin : begin + 200]))
+        connection.await_confirms(len(made))
         seconds = time.perf_counter() - started
         return Result(len(made), 0, 0, seconds, time.process_time() - cpu, 0.0, 0.0)
     sent_at: dict[str, float] = {}
@@ -124,6 +128,8 @@ def main() -> None:
         connection = RawConnection(job.url, timeout_s=REPLY_TIMEOUT_S)
         if job.outstanding:
             connection.consume(DIRECT_REPLY_TO, no_ack=True)
+        else:
+            connection.confirm()
         made = messages(job)
         sys.stdout.write("ready\n")
         sys.stdout.flush()

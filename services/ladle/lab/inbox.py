@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ladle.lab.bench_broker import bench_name, declared_cell, declared_queue
 from ladle.lab.generator import Job
-from ladle.lab.processes import BenchError, Placement, Process
+from ladle.lab.processes import BenchError, Placement, Process, ProcessSilent
 from ladle.lab.rounds import Figure, Sample, interleave, throughput
 from ladle.lab.synthetic import event, register_fleet, server_ids
 from ladle_contracts.events import RoomCreated
@@ -18,7 +18,8 @@ from ladle_contracts.topology import Topology
 SERVERS, WORKERS = 20, 8
 EVENTS = 10_000
 SERVED = "server"
-TIMEOUT_S = 120
+SILENCE_S = 60.0
+"""How long whoever takes the events may take none of them before the benchmark gives up."""
 POLL_S = 0.02
 
 
@@ -59,12 +60,12 @@ def run(
             nonlocal sink_count
             sink_count += events
             job = _job(amqp_url, sink_feed.take(events), queue=queue)
-            return _timed(job, load, yardstick, lambda: _heard(yardstick, sink_count))
+            return _timed(job, load, yardstick, lambda: taken(yardstick, sink_count))
 
         def journaled(service: Placement) -> Sample:
             target = service.metric("ladle_events_total") + events
             job = _job(amqp_url, feeds[service.cell].take(events))
-            return _timed(job, load, service, lambda: _folded(service, target))
+            return _timed(job, load, service, lambda: folded(service, target))
 
         samples = interleave(
             {
@@ -106,15 +107,18 @@ def _placement(folder: Path, link: str, amqp_url: str, cell: str) -> Placement:
 
 
 def _timed(job: Job, load: Process, server: Process, wait: Callable[[], None]) -> Sample:
-    """From the first publish to the last event taken; the queue fills faster than it is read."""
+    """From the first publish to the last event taken; the queue fills faster than it is read.
+
+    The generator is heard first: then the broker has all, and who is silent has no excuse.
+    """
     load.say(json.dumps(asdict(job)))
     if load.hear() != "ready":
         raise BenchError("the generator is not ready")
     before, started = server.cpu_s(), time.perf_counter()
     load.say("go")
+    result = json.loads(load.hear())
     wait()
     seconds = time.perf_counter() - started
-    result = json.loads(load.hear())
     return Sample(
         per_s=job.count / seconds,
         messages=job.count,
@@ -123,16 +127,29 @@ def _timed(job: Job, load: Process, server: Process, wait: Callable[[], None]) -
     )
 
 
-def _heard(yardstick: Process, count: int) -> None:
-    while int(yardstick.hear()) < count:
-        pass
+def taken(yardstick: Process, count: int, silence_s: float = SILENCE_S) -> None:
+    """Until the sink has taken `count` in all. Raises BenchError where it falls silent before."""
+    so_far = 0
+    while so_far < count:
+        try:
+            so_far = int(yardstick.hear(silence_s))
+        except ProcessSilent as silence:
+            raise BenchError(
+                f"the sink took {so_far} of {count} events, which the broker has: {silence}"
+            ) from silence
 
 
-def _folded(service: Placement, target: float) -> None:
-    until = time.monotonic() + TIMEOUT_S
-    while service.metric("ladle_events_total") < target:
-        if time.monotonic() > until:
-            raise BenchError(f"the service did not fold the events in {TIMEOUT_S} s")
+def folded(service: Placement, target: float, silence_s: float = SILENCE_S) -> None:
+    """Until the service has counted `target` events. Raises BenchError where it stops before."""
+    so_far, until = -1.0, 0.0
+    while (now := service.metric("ladle_events_total")) < target:
+        if now > so_far:
+            so_far, until = now, time.monotonic() + silence_s
+        elif time.monotonic() > until:
+            raise BenchError(
+                f"the service took {so_far:.0f} of {target:.0f} events, which the broker has, "
+                f"and then none in {silence_s:.0f} s; {service.log_end()}"
+            )
         time.sleep(POLL_S)
 
 

@@ -26,6 +26,10 @@ class BenchError(Exception):
     """A part of the benchmark did not come up or did not answer."""
 
 
+class ProcessSilent(BenchError):
+    """A part that runs said nothing for so long that waiting on would be waiting for ever."""
+
+
 class Process:
     """A Python module or command of ours in a process of its own."""
 
@@ -54,19 +58,26 @@ class Process:
         self._process.stdin.flush()
 
     def hear(self, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
-        """The next line of its standard output; raises BenchError where none comes."""
+        """The next line of its standard output.
+
+        Raises ProcessSilent where none comes in time, BenchError where none can come any more.
+        """
         assert self._process.stdout is not None
         pipe, until = self._process.stdout.fileno(), time.monotonic() + timeout_s
         while b"\n" not in self._heard:
             readable, _, _ = select.select([pipe], [], [], max(0.0, until - time.monotonic()))
             if not readable:
-                raise BenchError(f"a process said nothing in {timeout_s:.0f} s: {self.log}")
+                raise ProcessSilent(f"it said nothing in {timeout_s:.0f} s; {self.log_end()}")
             data = os.read(pipe, 1 << 16)
             if not data:
-                raise BenchError(f"a process ended early: {self.log.read_text()[-500:]}")
+                raise BenchError(f"a process ended early: {self.log_end()}")
             self._heard += data
         line, _, self._heard = self._heard.partition(b"\n")
         return line.decode()
+
+    def log_end(self) -> str:
+        """The last of what it wrote to its standard error: its folder goes with the benchmark."""
+        return self.log.read_text(errors="replace")[-800:].strip() or "it logged nothing"
 
     def cpu_s(self) -> float:
         """User and system seconds so far."""
@@ -140,7 +151,7 @@ class Placement(Process):
         until = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < until:
             if not self.running:
-                raise BenchError(f"placement ended: {self.log.read_text()[-800:]}")
+                raise BenchError(f"placement ended: {self.log_end()}")
             try:
                 with _DIRECT.open(self._url("/readyz"), timeout=2):
                     return
@@ -152,9 +163,12 @@ class Placement(Process):
         return f"http://127.0.0.1:{self.http_port}{path}"
 
     def metric(self, name: str) -> float:
-        """The sum over a metric's samples."""
-        with _DIRECT.open(self._url("/metrics"), timeout=10) as answer:
-            text: str = answer.read().decode()
+        """The sum over a metric's samples. Raises BenchError where the service does not say."""
+        try:
+            with _DIRECT.open(self._url("/metrics"), timeout=10) as answer:
+                text: str = answer.read().decode()
+        except OSError as error:
+            raise BenchError(f"placement does not answer ({error}); {self.log_end()}") from error
         total = 0.0
         for line in text.splitlines():
             if line.startswith((f"{name} ", f"{name}{{")):

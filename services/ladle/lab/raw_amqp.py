@@ -1,8 +1,8 @@
 """A raw AMQP connection for load: messages are encoded beforehand, replies are counted as frames.
 
-A benchmark measures the service only while its generator is not the bottleneck. This one keeps no
-promises that a client would keep (no confirms, no reconnection) and so costs a few microseconds a
-message.
+A benchmark measures the service only while its generator is not the bottleneck. This one keeps few
+of the promises that a client would keep (one wait for all confirms, no reconnection) and so costs a
+few microseconds a message.
 """
 
 import socket
@@ -20,6 +20,8 @@ METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 _DELIVER = struct.pack(">HH", 60, 60)
 _RETURN = struct.pack(">HH", 60, 50)
 _ACK = struct.pack(">HH", 60, 80)
+_NACK = struct.pack(">HH", 60, 120)
+_SETTLED = struct.Struct(">QB")  # delivery tag, flags; the lowest bit: all up to it
 
 
 class RawAmqpError(Exception):
@@ -78,17 +80,48 @@ class RawConnection:
         """Send bytes made by `encoded`."""
         self._socket.sendall(data)
 
+    def confirm(self) -> None:
+        """From here on the broker says of each publish when it has it, in numbers from 1."""
+        self.call(commands.Confirm.Select(), commands.Confirm.SelectOk)
+
+    def await_confirms(self, count: int) -> None:
+        """Wait until the broker has the first `count` messages; nothing else may be on its way.
+
+        What a quorum queue has only been sent is lost where its publisher goes first: the queue
+        hears of that before it has written the last of it.
+        Raises TimeoutError where the broker falls silent, RawAmqpError where it refuses one.
+        """
+        floor, above, buffer = 0, set[int](), self._buffer
+        while floor < count:
+            at = 0
+            while (read := _frame(buffer, at)) is not None:
+                _, payload, at = read
+                number, multiple = _settled(payload)
+                if multiple:
+                    floor = max(floor, number)
+                else:
+                    above.add(number)
+            del buffer[:at]
+            while floor + 1 in above:
+                floor += 1
+                above.discard(floor)
+            if floor < count:
+                self._receive()
+
     def replies(self) -> Iterator[tuple[str, bytes]]:
         """What arrived, as (correlation id, body), after one blocking read; an ack is ("", b"").
 
         Raises TimeoutError where nothing arrives, RawAmqpError for anything unexpected.
         """
         yield from self._messages()
+        self._receive()
+        yield from self._messages()
+
+    def _receive(self) -> None:
         data = self._socket.recv(1 << 20)
         if not data:
             raise RawAmqpError("the broker closed the connection")
         self._buffer += data
-        yield from self._messages()
 
     def _messages(self) -> Iterator[tuple[str, bytes]]:
         """Complete messages at the front of the buffer; a partial one stays for the next read."""
@@ -125,8 +158,8 @@ class RawConnection:
             self._buffer += data
 
     def close(self) -> None:
-        """Leave politely, and not before the broker has taken all: what it has only read is lost
-        with the connection. Errors no longer matter.
+        """Leave politely: what the broker has only read is lost with the connection. Errors no
+        longer matter.
         """
         try:
             self._send(commands.Connection.Close(200, "done", 0, 0), 0)
@@ -165,6 +198,19 @@ def _one(buffer: bytearray, at: int) -> tuple[int, str | None, bytes] | None:
         _, piece, end = part
         body += piece
     return end, _correlation_id(head), bytes(body)
+
+
+def _settled(payload: bytearray) -> tuple[int, bool]:
+    """(number, and all below it?) of a confirm; (0, False) of a heartbeat."""
+    if not payload:
+        return 0, False
+    method = bytes(payload[:4])
+    if method == _NACK:
+        raise RawAmqpError("the broker refused a message")
+    if method != _ACK:
+        raise RawAmqpError(f"unexpected method {struct.unpack('>HH', method)}")
+    number, flags = _SETTLED.unpack_from(payload, 4)
+    return number, bool(flags & 1)
 
 
 def _frame(buffer: bytearray, at: int) -> tuple[int, bytearray, int] | None:
