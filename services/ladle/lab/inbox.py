@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ladle.lab.bench_broker import bench_name, declared_cell, declared_queue
 from ladle.lab.generator import Job
-from ladle.lab.processes import BenchError, Placement, Process, ProcessSilent
+from ladle.lab.processes import BenchError, NewEvents, Placement, Process, ProcessSilent
 from ladle.lab.rounds import Figure, Sample, interleave, throughput
 from ladle.lab.synthetic import event, register_fleet, server_ids
 from ladle_contracts.events import RoomCreated
@@ -63,9 +63,9 @@ def run(
             return _timed(job, load, yardstick, lambda: taken(yardstick, sink_count))
 
         def journaled(service: Placement) -> Sample:
-            target = service.metric("ladle_events_total") + events
             job = _job(amqp_url, feeds[service.cell].take(events))
-            return _timed(job, load, service, lambda: folded(service, target))
+            with service.journal() as journal:
+                return _timed(job, load, service, lambda: folded(service, journal, events))
 
         samples = interleave(
             {
@@ -139,15 +139,17 @@ def taken(yardstick: Process, count: int, silence_s: float = SILENCE_S) -> None:
             ) from silence
 
 
-def folded(service: Placement, target: float, silence_s: float = SILENCE_S) -> None:
-    """Until the service has counted `target` events. Raises BenchError where it stops before."""
-    so_far, until = -1.0, 0.0
-    while (now := service.metric("ladle_events_total")) < target:
+def folded(
+    service: Placement, journal: NewEvents, target: int, silence_s: float = SILENCE_S
+) -> None:
+    """Until `target` events are journaled. Raises BenchError where the service stops before."""
+    so_far, until = -1, 0.0
+    while (now := journal.count()) < target:
         if now > so_far:
             so_far, until = now, time.monotonic() + silence_s
-        elif time.monotonic() > until:
+        elif not service.running or time.monotonic() > until:
             raise BenchError(
-                f"the service took {so_far:.0f} of {target:.0f} events, which the broker has, "
+                f"the service journaled {so_far} of {target} events, which the broker has, "
                 f"and then none in {silence_s:.0f} s; {service.log_end()}"
             )
         time.sleep(POLL_S)
