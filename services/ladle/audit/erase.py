@@ -17,7 +17,7 @@ from ladle.core.apply import apply
 from ladle.core.record import Entry, Kind, Record
 from ladle.core.rows import COLUMNS
 from ladle.core.view import View
-from ladle.journal.chain import seal
+from ladle.journal.chain import content_of, seal
 from ladle.journal.fold import loaded
 from ladle.journal.store import (
     Batch,
@@ -140,7 +140,7 @@ class Eraser:
             self._progress(found.upto)
 
     def _note_what_it_sends(self, record: Record) -> None:
-        count = len(orjson.loads(record.body)["outcome"].get("outbound", ()))
+        count = len(content_of(record).get("outcome", {}).get("outbound", ()))
         if count:
             self._found.last_sent = (record.offset, count - 1)
 

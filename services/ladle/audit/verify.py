@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import orjson
-
 from ladle.audit.derive import Derivation
 from ladle.audit.erasures import Erasures
 from ladle.audit.errors import INCOMPLETE, VERIFIED, VIOLATION, Unreadable
@@ -18,8 +16,9 @@ from ladle.audit.rows import differing_rows
 from ladle.audit.source import Claim, Fault, Flaw, Item, Rows, Source
 from ladle.audit.walk import Gaps, Walk, is_erased
 from ladle.core.record import FIRST_PREV_HASH, SCHEMA_VERSION, Kind, Record
-from ladle.journal.chain import rehash
+from ladle.journal.chain import content_of, rehash
 from ladle.journal.store import Head
+from ladle.journal.upcasting import is_known
 
 KINDS = frozenset(kind.value for kind in Kind)
 START = Head(0, FIRST_PREV_HASH, 0)
@@ -133,7 +132,7 @@ class _Check:
 
     def _answered(self, record: Record) -> None:
         try:
-            self.erasures.named(orjson.loads(record.body)["payload"])
+            self.erasures.named(content_of(record)["payload"])
         except (ValueError, KeyError, TypeError) as error:
             said = f"it does not name the records that it erased: {error}"
             self.report.findings.add(Finding(Law.BODY, record.offset, said))
@@ -218,7 +217,7 @@ class _Check:
 
 def refuse_unknown(record: Record) -> None:
     """Raise Unreadable for a record that is whole, and of a kind or version that is not known."""
-    known = record.schema_version <= SCHEMA_VERSION and record.kind in KINDS
+    known = is_known(record.schema_version) and record.kind in KINDS
     if not known and rehash(record) == record.hash:
         raise Unreadable(
             f"record {record.offset} is of kind {record.kind!r}, schema version "

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from ladle.core.record import Entry, Kind, Record, canonical, chain_hash, digest_of
+from ladle.journal.upcasting import bring_up
 
 
 def seal(
@@ -69,11 +70,12 @@ class Opened:
 
 
 def open_record(record: Record) -> Opened:
-    """The entry and the outcome in a record's body.
+    """The entry and the outcome in a record's body, in the present format.
 
-    Raises ValueError where the body was erased, is not JSON or its kind is unknown.
+    Raises ValueError where the body was erased or is not JSON, its kind is unknown, or its version
+    (UnknownVersion).
     """
-    body = orjson.loads(record.body)
+    body = bring_up(record, orjson.loads(record.body))
     entry = Entry(
         offset=record.offset,
         recorded_at_ms=record.recorded_at_ms,
@@ -82,9 +84,16 @@ def open_record(record: Record) -> Opened:
         origin=body["origin"],
         inputs=body["inputs"],
         payload=body["payload"],
-        schema_version=record.schema_version,
     )
     return Opened(entry, body["outcome"])
+
+
+def content_of(record: Record) -> dict[str, Any]:
+    """`origin`, `inputs`, `payload`, `outcome` in the present format; empty where erased.
+
+    Raises ValueError as `open_record`, but for the kind, which may be any.
+    """
+    return bring_up(record, orjson.loads(record.body)) if record.body else {}
 
 
 @dataclass(frozen=True, slots=True)

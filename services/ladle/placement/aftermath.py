@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import orjson
 
 from ladle.broker.dead_letters import dead_letter
+from ladle.journal.chain import content_of
 from ladle.journal.store import OutboxCursor, Store, StoreError
 from ladle.placement.batch import Committed
 from ladle.placement.errands import Errands
@@ -117,7 +118,7 @@ class AfterCommit:
             if record is None or not record.body:
                 # Erased: what was answered is not known any more, and never will be.
                 return orjson.dumps(error_answer("unavailable", "the recorded answer was erased"))
-            reply = orjson.loads(record.body)["outcome"]["reply"]
+            reply = content_of(record)["outcome"]["reply"]
             return wire_reply(reply, term=record.term, offset=offset)
         # Without an offset: a caller who reads one takes this refusal for the recorded answer, and
         # would ask with a new id for what was done already.

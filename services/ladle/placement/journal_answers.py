@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from ladle.core import compact_status, queries
 from ladle.core.record import Kind, Record
+from ladle.journal.chain import content_of
 from ladle.journal.explain import explanation
 from ladle.journal.fold import view_at
 from ladle.journal.store import Store
@@ -25,12 +24,6 @@ AT_ONCE_MAX = 16
 
 SCAN_MAX = 20_000
 """Records looked at for one page of decisions: a page may be short, a read is never long."""
-
-
-def content(record: Record) -> dict[str, Any]:
-    """The body's origin, inputs, payload and outcome; empty where it was erased."""
-    loaded: dict[str, Any] = orjson.loads(record.body) if record.body else {}
-    return loaded
 
 
 async def history(store: Store, body: Body) -> Answer:
@@ -63,7 +56,7 @@ async def history(store: Store, body: Body) -> Answer:
 
 def history_line(record: Record) -> dict[str, Any]:
     """One record: what it is, what came of it, and its payload."""
-    body = content(record)
+    body = content_of(record)
     payload, outcome = body.get("payload", {}), body.get("outcome", {})
     line: dict[str, Any] = {
         "offset": record.offset,
@@ -116,7 +109,7 @@ async def decisions(store: Store, body: Body) -> Answer:
 
 def decision_line(record: Record) -> dict[str, Any] | None:
     """One decision; None where the request needed none (a room that has a home, a release)."""
-    body = content(record)
+    body = content_of(record)
     decision = body.get("outcome", {}).get("decision")
     if decision is None:
         return None

@@ -11,9 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from ladle.core.record import Record
+from ladle.journal.chain import content_of
 from ladle.journal.store import Lease, LeaseLost, OutboxCursor, Store, StoreError
 from ladle.placement.batch import Committed
 from ladle.placement.metrics import Metrics
@@ -240,7 +239,5 @@ class Outbox:
 
 def outbound_of(record: Record) -> list[Mapping[str, Any]]:
     """What a record sends; nothing where its content was erased."""
-    if not record.body:
-        return []
-    outbound: list[Mapping[str, Any]] = orjson.loads(record.body)["outcome"].get("outbound", [])
+    outbound: list[Mapping[str, Any]] = content_of(record).get("outcome", {}).get("outbound", [])
     return outbound
