@@ -4,6 +4,8 @@ A server acts only where `incarnation` (when given) is its own and `expires_at` 
 command whose condition stays is issued again, with a new id.
 """
 
+from pydantic import Field
+
 from ladle_contracts.fields import (
     AllocationId,
     KnownIncarnation,
@@ -11,6 +13,7 @@ from ladle_contracts.fields import (
     Rfc3339,
     RoomId,
     Text,
+    UnixMs,
     Wire,
 )
 
@@ -50,6 +53,9 @@ class DrainCommand(Command):
     """An operator drains you: let rooms end, take none by other ways."""
 
     reason: Text
+    drain_by_ms: UnixMs | None = Field(
+        None, description="when you should be empty, Unix ms; nothing happens at that time"
+    )
 
 
 COMMANDS: dict[str, type[Command]] = {

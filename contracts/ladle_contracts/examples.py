@@ -115,8 +115,8 @@ def _requests() -> list[Body]:
         Extend(room_id=ROOM, peers=8),
         Move(room_id=ROOM, if_generation=1, reason="rebalance"),
         Release(room_id=ROOM, allocation_id=ALLOCATION),
-        Drain(server_id=SERVER, reason="kernel update"),
-        Undrain(server_id=SERVER),
+        Drain(server_id=SERVER, reason="kernel update", drain_by_ms=NOON_MS + 3_600_000),
+        Undrain(server_id=SERVER, reason="updated"),
         Lookup(room_id=ROOM, min_offset=1234),
         ViewQuery(region="eu-west"),
         RoomsQuery(server_id=SERVER, state="active", limit=2),
@@ -263,7 +263,9 @@ def _commands() -> list[Command]:
                 "reason": "moved",
             }
         ),
-        DrainCommand.model_validate(life | {"reason": "kernel update"}),
+        DrainCommand.model_validate(
+            life | {"reason": "kernel update", "drain_by_ms": NOON_MS + 3_600_000}
+        ),
     ]
 
 

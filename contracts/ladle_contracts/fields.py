@@ -24,6 +24,8 @@ NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
 RFC3339_UTC = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z$"
 
 METADATA_BYTES_MAX = 2048
+HOLD_MS_MAX = 600_000
+"""The longest that an answered caller's room is kept for it without another word: ten minutes."""
 
 
 class Wire(BaseModel):
@@ -88,10 +90,7 @@ Consumers = Annotated[int, _int(0, 10_000_000, "streams sent to peers; a worker 
 Capacity = Annotated[int, _int(1, 10_000_000, "consumers that a worker can carry")]
 CpuPermille = Annotated[int, _int(0, 1000, "share of one core in thousandths; 1000 is all of it")]
 Bytes = Annotated[int, _int(0, INT_MAX, "bytes")]
-TtlMs = Annotated[
-    int,
-    _int(100, 3_600_000, "how long capacity is held in ms; more than ten minutes counts as ten"),
-]
+TtlMs = Annotated[int, _int(100, HOLD_MS_MAX, "how long capacity is held in ms")]
 StatusIntervalMs = Annotated[
     int, _int(100, 3_600_000, "time between two statuses in ms; silence is measured in these")
 ]

@@ -23,6 +23,7 @@ from ladle_contracts.fields import (
     RoomId,
     ServerId,
     Text,
+    UnixMs,
     Url,
     Wire,
     WorkerId,
@@ -118,7 +119,9 @@ class PlacedReply(_Home):
 
     outcome: Literal["placed", "existing", "moved"]
     fits: Flag = Field(True, description="false: more peers were asked for than its worker carries")
-    region_fallback: Flag = Field(False, description="true: no listed region had room")
+    region_fallback: Flag = Field(
+        False, description="true: regions were listed, and the home is in none of them"
+    )
     ice_servers: list[IceServer] = Field(default_factory=list)
 
 
@@ -160,7 +163,12 @@ class ServerView(Wire):
 
     server_id: ServerId
     liveness: Liveness
+    liveness_mode: Literal["heartbeat", "probe"] = Field(
+        "heartbeat", description="it speaks by itself, or somebody probes it and reports"
+    )
     administration: Administration
+    drain_reason: Text | None = Field(None, description="why it takes nothing new, as it was said")
+    drain_by_ms: UnixMs | None = Field(None, description="when it should be empty, Unix ms")
     region: Region | None = None
     incarnation: KnownIncarnation | None = None
     conflicting_with: ServerId | None = Field(
@@ -244,7 +252,9 @@ class HistoryRecord(Wire):
     kind: Text
     what: Text | None = Field(None, description="the event's type or the request's operation")
     status: Text | None = Field(None, description="applied, ignored or refused")
-    reason: Text | None = None
+    reason: Text | None = Field(
+        None, description="why it was ignored or refused; else the reason that its sender gave"
+    )
     room_id: RoomId | None = None
     server_id: ServerId | None = None
     hash: Text | None = None

@@ -93,7 +93,10 @@ class Extend(Wire):
     room_id: RoomId
     peers: Peers
     publishers: SomePeers = None
-    regions: Regions = Field(default_factory=list)
+    regions: Regions = Field(
+        default_factory=list,
+        description="where routers may be added; a room has one, which stays where it is",
+    )
 
 
 class Move(Wire):
@@ -112,18 +115,21 @@ class Release(Wire):
     allocation_id: AllocationId
 
 
-class _Draining(Wire):
-    server_id: ServerId
-    reason: Text | None = None
-    drain_by_ms: UnixMs | None = Field(None, description="when it should be empty, Unix ms")
-
-
-class Drain(_Draining):
+class Drain(Wire):
     """Nothing new on this server; outlives its restarts until `undrain`."""
 
+    server_id: ServerId
+    reason: Text | None = Field(None, description="told to the server; stands in view and history")
+    drain_by_ms: UnixMs | None = Field(
+        None, description="when it should be empty, Unix ms; told to the server, enforced by nobody"
+    )
 
-class Undrain(_Draining):
+
+class Undrain(Wire):
     """New rooms on this server again."""
+
+    server_id: ServerId
+    reason: Text | None = Field(None, description="why; stands in the history")
 
 
 class Read(Wire):

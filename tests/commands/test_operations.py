@@ -70,17 +70,27 @@ def test_a_refusal_comes_at_once_and_an_id_makes_asking_again_safe(served: Serve
 
 def test_a_server_is_drained_and_taken_back(served: Served) -> None:
     ladle = served.ladle
-    drained = ladle("drain", "sfu-1", "--reason", "kernel update")
+    by = ("--drain-by-ms", "1763812800000")
+    drained = ladle("drain", "sfu-1", "--reason", "kernel [update]", *by)
     assert drained.code == 0
     assert "sfu-1 is drain" in drained.out
     try:
+        shown = " ".join(ladle("view").out.split())
+        assert "ing: kernel [update]; to be empty by 2025-11-22T12:00:00.000Z" in shown or (
+            "ed: kernel [update]; to be empty by 2025-11-22T12:00:00.000Z" in shown
+        )
         assert ladle("allocate", "elsewhere", "--region", "eu", "--json").json()["region_fallback"]
         required = ladle("allocate", "nowhere-else", "--region", "eu", "--require-region")
         assert required.code == 1
         assert "try:" in required.err
     finally:
-        back = ladle("undrain", "sfu-1", "--json").json()
+        back = ladle("undrain", "sfu-1", "--reason", "done", "--json").json()
     assert back["administration"] == "open"
+    assert "kernel" not in ladle("view").out
+    forever = ladle("drain", "sfu-1", "--drain-by-ms", str(2**53 - 1))
+    assert forever.code == 0
+    assert "nobody said why; to be empty by 9007199254740991 ms" in ladle("view").out
+    assert ladle("undrain", "sfu-1").code == 0
 
 
 def test_the_view_is_a_table_and_a_document(served: Served) -> None:

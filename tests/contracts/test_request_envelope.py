@@ -139,7 +139,7 @@ BAD_BODIES: list[tuple[str, dict[str, Any], str]] = [
     ("allocate", {"avoid": ["A"]}, "avoid.0: must match"),
     ("allocate", {"regions": ["eu west"]}, "regions.0: must match"),
     ("allocate", {"region_mode": "any"}, "region_mode: must be 'prefer' or 'require'"),
-    ("allocate", {"ttl_ms": 3_600_001}, "ttl_ms: must be <= 3600000"),
+    ("allocate", {"ttl_ms": 600_001}, "ttl_ms: must be <= 600000"),
     ("allocate", {"ttl_ms": 99}, "ttl_ms: must be >= 100"),
     ("allocate", {"labels": []}, "labels: must be an object"),
     ("allocate", {"labels": {"a b": "x"}}, "labels.a b.[key]: must match"),

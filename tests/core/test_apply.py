@@ -356,7 +356,10 @@ def test_the_fleet(cell: Cell) -> None:
     assert reply["servers"][0] == {
         "server_id": "a",
         "liveness": "up",
+        "liveness_mode": "heartbeat",
         "administration": "open",
+        "drain_reason": None,
+        "drain_by_ms": None,
         "region": "eu",
         "incarnation": LIFE,
         "conflicting_with": None,

@@ -156,6 +156,22 @@ def test_extend_beyond_the_worker(cell: Cell) -> None:
     assert cell.view.rooms["room"].peers == 4
 
 
+def test_the_regions_of_an_extension_are_for_routers_that_it_would_get() -> None:
+    """The room stays on the one that it has; the answer says that this is in none of them."""
+    cell = Cell()
+    cell.register("home", region="eu")
+    cell.allocate(peers=4)
+    reply = cell.ask("extend", room_id="room", peers=6, regions=["us"])["reply"]
+    assert (reply["server"]["server_id"], reply["region_fallback"]) == ("home", True)
+    reply = cell.ask("extend", room_id="room", peers=6, regions=["us", "eu"])["reply"]
+    assert reply["region_fallback"] is False
+    outcome = cell.ask("extend", room_id="room", peers=40, regions=["us", "eu"])
+    assert outcome["reply"]["error"]["message"].endswith(
+        "; a room has one router, so nothing in us or eu can add to it"
+    )
+    assert outcome["decision"]["wish"]["regions"] == ["us", "eu"]
+
+
 def test_extend_of_a_room_that_is_nowhere_or_stranded(cell: Cell) -> None:
     assert cell.ask("extend", room_id="room", peers=4)["reason"] == "unknown-room"
     cell.created("room", "a")

@@ -134,6 +134,12 @@ def test_more_peers_in_the_room():
         "It stays on worker 0 of server a, which has room for that: 180 of 500 consumers are in "
         "use with it."
     ]
+    assert explain(extended(view, peers=10, regions=["us"]).record, "r")[1:] == [
+        "The caller preferred us.",
+        "It stays on worker 0 of server a, which has room for that: 180 of 500 consumers are in "
+        "use with it.",
+        "That server is in no region that the caller listed; a room has one router.",
+    ]
     assert explain(extended(view, peers=17).record, "r")[1:] == [
         "It was refused (room-too-large): the room's worker has 500 consumers for it, "
         "17 peers need 544.",

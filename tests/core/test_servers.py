@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ladle.core import liveness
+from ladle.core import liveness, queries
 from ladle.core.record import Kind
 from ladle.core.step import Step
 from ladle.core.timers import next_due_ms
@@ -233,15 +233,20 @@ def test_an_operators_drain_outlives_restarts(cell: Cell) -> None:
         "administration": "draining",
         "rooms": 1,
     }
-    assert data_of(outcome, "drain") == {"incarnation": LIFE, "reason": "kernel"}
+    by = {"drain_by_ms": START_MS + 9}
+    assert data_of(outcome, "drain") == {"incarnation": LIFE, "reason": "kernel", **by}
+    (seen,) = queries.fleet_view(cell.view)["servers"]
+    assert (seen["drain_reason"], seen["drain_by_ms"]) == ("kernel", START_MS + 9)
     assert cell.allocate("other")["error"]["code"] == "no-servers"
     assert said(cell.deleted("room", "a")) == ["room-ended", "server-drained"]
     # A life that begins knows nothing of it, and is told.
     outcome = cell.register("a", life=LIFE + 1)
-    assert data_of(outcome, "drain") == {"incarnation": LIFE + 1, "reason": "kernel"}
+    assert data_of(outcome, "drain") == {"incarnation": LIFE + 1, "reason": "kernel", **by}
     assert cell.view.servers["a"].administration == Administration.DRAINED
     reply = cell.ask("undrain", server_id="a")["reply"]
     assert reply["administration"] == "open"
+    (seen,) = queries.fleet_view(cell.view)["servers"]
+    assert (seen["drain_reason"], seen["drain_by_ms"]) == (None, None)
     assert cell.allocate("other")["outcome"] == "placed"
 
 
@@ -257,6 +262,13 @@ def test_a_servers_own_drain_ends_with_its_life(cell: Cell) -> None:
     cell.event("server-draining", "a", {"reason": "preStop", "drain_by_ms": START_MS + 1})
     server = cell.view.servers["a"]
     assert (server.administration, server.server_drain_reason) == ("drained", "preStop")
+    (seen,) = queries.fleet_view(cell.view)["servers"]
+    assert (seen["drain_reason"], seen["drain_by_ms"]) == ("preStop", START_MS + 1)
+    # Two drains: what the operator said of his, which lasts longer, is what people see.
+    drained = cell.ask("drain", server_id="a", reason="kernel")
+    assert drained["reply"]["administration"] == "drained"
+    (seen,) = queries.fleet_view(cell.view)["servers"]
+    assert (seen["drain_reason"], seen["drain_by_ms"]) == ("kernel", None)
     # An operator's undrain does not end it.
     assert cell.ask("undrain", server_id="a")["reply"]["administration"] == "drained"
     cell.register("a", life=LIFE + 1)

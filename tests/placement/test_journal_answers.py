@@ -36,6 +36,32 @@ def test_statuses_that_share_a_record_are_read_with_their_names() -> None:
     assert line["payload"] == {"statuses": [status]}
 
 
+@pytest.mark.parametrize(
+    ("kind", "payload", "outcome", "reason"),
+    [
+        (Kind.REQUEST, {"body": {"reason": "kernel"}}, {"status": "applied"}, "kernel"),
+        (Kind.REQUEST, {"body": {"reason": None}}, {"status": "applied"}, None),
+        (
+            Kind.REQUEST,
+            {"body": {"reason": "kernel"}},
+            {"status": "refused", "reason": "unknown-server"},
+            "unknown-server",
+        ),
+        (Kind.EVENT, {"data": {"reason": "preStop"}}, {"status": "applied"}, "preStop"),
+        (Kind.EVENT, {"data": {"room_id": "r"}}, {"status": "applied"}, None),
+        (Kind.REJECTED, {"reason": "bad-data"}, {"status": "refused"}, "bad-data"),
+        (Kind.TICK, {}, {"status": "applied"}, None),
+    ],
+)
+def test_a_line_says_why(
+    kind: Kind, payload: dict[str, Any], outcome: dict[str, Any], reason: str | None
+) -> None:
+    """Why Ladle did nothing; else the reason that whoever asked for it gave."""
+    entry = Entry(1, 1_763_802_000_000, 1, kind, {}, {}, payload)
+    record = seal(entry, outcome, prev_hash=FIRST_PREV_HASH, salt=bytes(16))
+    assert history_line(record).get("reason") == reason
+
+
 class Journal:
     """A store of records with bodies of these sizes; the most bytes it gave out in one go."""
 

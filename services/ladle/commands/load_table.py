@@ -4,8 +4,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ladle.commands.bars import bar, load_style, permille_of
-from ladle.commands.output import many, out, show
+from ladle.commands.output import many, out, plain, show
 from ladle_contracts.replies import ServerView, ViewReply, WorkerView
+from ladle_contracts.times import to_rfc3339
 
 BAR_MAX, BAR_MIN = 16, 4
 WIDTH_WITHOUT_BAR = 64
@@ -17,6 +18,9 @@ def print_view(reply: ViewReply) -> None:
     if reply.servers:
         show(_table(reply))
         show("")
+    for server in reply.servers:
+        if server.administration != "open":
+            show(_drain_of(server))
     totals = reply.totals
     show(
         f"at offset {reply.offset:,}: {many(totals.servers, 'server')}, "
@@ -24,6 +28,20 @@ def print_view(reply: ViewReply) -> None:
         f"{totals.used:,} of {totals.capacity:,} consumers; "
         f"the largest room that fits has {reply.largest_room_peers} peers"
     )
+
+
+def _drain_of(server: ServerView) -> str:
+    """Why it takes nothing new, and until when, where somebody said so."""
+    why = f": {plain(server.drain_reason)}" if server.drain_reason else ", nobody said why"
+    until = "" if server.drain_by_ms is None else f"; to be empty by {_time(server.drain_by_ms)}"
+    return f"{server.server_id} is {server.administration}{why}{until}"
+
+
+def _time(unix_ms: int) -> str:
+    try:
+        return to_rfc3339(unix_ms)
+    except ValueError:  # Somebody's idea of never: a time that has no date.
+        return f"{unix_ms} ms"
 
 
 def _table(reply: ViewReply) -> Table:

@@ -11,6 +11,7 @@ from ladle.commands.guard import command
 from ladle.commands.home import print_home
 from ladle.commands.output import USAGE, fail, many, print_json, show
 from ladle_contracts.client import PlacementClient
+from ladle_contracts.fields import HOLD_MS_MAX
 from ladle_contracts.replies import DrainReply, PlacedReply, ReleaseReply, Reply
 
 Json = Annotated[bool, typer.Option("--json", help="Print the reply as one JSON object.")]
@@ -50,7 +51,8 @@ def allocate(
     server: Annotated[str | None, typer.Option(help="Only this server will do.")] = None,
     avoid: AvoidOption = NOTHING,
     ttl_ms: Annotated[
-        int | None, typer.Option(help="How long the home is held, ms; 30000 unless given.")
+        int | None,
+        typer.Option(min=100, max=HOLD_MS_MAX, help="How long it is held, ms; 30000 unless given."),
     ] = None,
     metadata: Annotated[
         list[str],

@@ -60,6 +60,7 @@ def tell_drain(step: Step, server: Server) -> None:
             server.server_id,
             incarnation=server.incarnation,
             reason=server.operator_drain_reason or "drained by an operator",
+            drain_by_ms=server.operator_drain_by_ms,
         )
 
 
@@ -78,8 +79,15 @@ def review(step: Step, server_id: str) -> None:
             "server-drained",
             server_id=server_id,
             incarnation=server.incarnation,
-            reason=server.operator_drain_reason or server.server_drain_reason,
+            reason=why_drained(server)[0],
         )
+
+
+def why_drained(server: Server) -> tuple[str | None, int | None]:
+    """(reason, when it should be empty) as last said, an operator's drain before the server's."""
+    if server.operator_drain:
+        return server.operator_drain_reason, server.operator_drain_by_ms
+    return server.server_drain_reason, server.server_drain_by_ms
 
 
 def administration_of(view: View, server: Server) -> Administration:

@@ -111,7 +111,8 @@ def extend(ask: Ask) -> Reply:
     if decision.error is not None:
         return _refusal(decision)
     case = room.ask(step, room_id, What.EXTENDED, _wanted(ask, decision, None))
-    return answer.placed(step.view, room_id, "existing", fits=case.fits)
+    fallback = decision.region_fallback
+    return answer.placed(step.view, room_id, "existing", fits=case.fits, region_fallback=fallback)
 
 
 def move(ask: Ask) -> Reply:

@@ -166,6 +166,8 @@ def _extend(view: "View", router: "Router", wished: Wish) -> Decision:
             "used": used,
             "capacity": capacity,
         }
+        if wished.regions and view.servers[router.server_id].region not in wished.regions:
+            record["region_fallback"] = True
     else:
         room_for = capacity - used + max(router.seen, wished.cost)
         record["fell"] = {refusals.FULL: 1}

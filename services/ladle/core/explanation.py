@@ -115,10 +115,13 @@ def _extended(decision: Json) -> list[str]:
     if "error" in decision:
         return _refused(decision["error"])
     winner = decision["winner"]
-    return [
+    lines = [
         f"It stays on {_worker(winner)}, which has room for that: {winner['used']} of "
         f"{_consumers(winner['capacity'])} are in use with it."
     ]
+    if decision.get("region_fallback"):
+        lines.append("That server is in no region that the caller listed; a room has one router.")
+    return lines
 
 
 def _refused(error: Json) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ladle_contracts.fields import HOLD_MS_MAX
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -12,7 +14,7 @@ class Limits:
     cell: str = "default"  # begins the allocation ids, so that two cells never share one
     policy: str = "least-loaded"
     hold_ms: int = 30_000  # how long an answered caller has to come, unless it says
-    hold_ms_max: int = 600_000  # what a caller may ask for
+    hold_ms_max: int = HOLD_MS_MAX  # what a caller may ask for
     settle_ms: int = 120_000  # in which a reservation fades towards what is seen
     stale_intervals: int = 3  # silent for so many status intervals: nothing new there
     lost_intervals: int = 12  # silent for so many: its active rooms are stranded

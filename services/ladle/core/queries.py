@@ -4,6 +4,7 @@ from heapq import nsmallest
 from typing import Any
 
 from ladle.core import answer
+from ladle.core.administration import why_drained
 from ladle.core.answer import Reply
 from ladle.core.capacity import most_headroom
 from ladle.core.load import largest_room
@@ -79,10 +80,14 @@ def rooms(
 
 def _server(view: View, server: Server) -> dict[str, Any]:
     server_id = server.server_id
+    reason, by_ms = why_drained(server)
     return {
         "server_id": server_id,
         "liveness": str(server.liveness),
+        "liveness_mode": server.liveness_mode,
         "administration": str(server.administration),
+        "drain_reason": reason,
+        "drain_by_ms": by_ms,
         "region": server.region,
         "incarnation": server.incarnation,
         "conflicting_with": server.conflicting_with,

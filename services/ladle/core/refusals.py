@@ -73,6 +73,8 @@ def beyond_its_router(wish: Wish, room_for: int, capacity: int) -> dict[str, Any
         f"the room's worker has {max(0, room_for)} consumers for it, "
         f"{wish.peers} peers need {wish.cost}"
     )
+    if wish.regions:
+        message += f"; a room has one router, so nothing in {_listed(wish)} can add to it"
     details = {"servers": 1, FULL: 1, "largest_room_peers": wish.largest_room(room_for)}
     return _error(Code.ROOM_TOO_LARGE, retry_ms, message, details)
 

@@ -90,13 +90,18 @@ def to_move(body: Mapping[str, Any], room: "Room", home: frozenset[str]) -> Wish
 
 
 def to_extend(body: Mapping[str, Any], room: "Room") -> Wish:
-    """From the body of `extend`: `peers` is absolute, and the largest ever asked for wins."""
+    """From the body of `extend`: `peers` is absolute, and the largest ever asked for wins.
+
+    Its regions are for routers that the room would get; the one that it has stays where it is.
+    Source: docs/adr/0015-regions-of-an-extension.md.
+    """
     peers = max(room.peers, body["peers"])
     publishers = body["publishers"]
     if publishers is None:
         # Who said nothing means everybody, unless the room was asked for with fewer who send.
         publishers = peers if room.publishers >= room.peers else room.publishers
-    return Wish(peers, max(room.publishers, publishers), room.streams)
+    regions = tuple(body["regions"])
+    return Wish(peers, max(room.publishers, publishers), room.streams, regions)
 
 
 def _as_large_as(room: "Room", wish: Wish) -> Wish:

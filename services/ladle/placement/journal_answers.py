@@ -65,13 +65,19 @@ def history_line(record: Record) -> dict[str, Any]:
         "kind": record.kind,
         "what": payload.get("type") or payload.get("operation"),
         "status": outcome.get("status"),
-        "reason": outcome.get("reason") or payload.get("reason"),
+        "reason": outcome.get("reason") or payload.get("reason") or _said_reason(payload),
         "room_id": record.room_id,
         "server_id": record.server_id,
         "hash": record.hash,
         "payload": _readable(record, payload),
     }
     return {name: value for name, value in line.items() if value is not None}
+
+
+def _said_reason(payload: dict[str, Any]) -> str | None:
+    """What the sender of a request or an event gave as its reason."""
+    said = payload.get("body", payload.get("data"))
+    return said.get("reason") if isinstance(said, dict) else None
 
 
 def _readable(record: Record, payload: dict[str, Any]) -> dict[str, Any]:

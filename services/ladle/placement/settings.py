@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from ladle.placement.identity import checked_pairs
+from ladle_contracts.fields import HOLD_MS_MAX
 from ladle_contracts.settings import ClientSettings
 
 
@@ -71,7 +72,10 @@ class PlacementSettings(ClientSettings):
         "least-loaded", description="Which of the workers that fit is chosen"
     )
     hold_ms: int = Field(
-        30_000, ge=1_000, le=600_000, description="How long an answered room is kept unconfirmed"
+        30_000,
+        ge=1_000,
+        le=HOLD_MS_MAX,
+        description="How long an answered room is kept unconfirmed",
     )
     settle_ms: int = Field(
         120_000, ge=0, le=3_600_000, description="A reservation fades to what is seen in this time"
