@@ -1,6 +1,6 @@
 """What records send: after their commit, in their order, at least once, whatever happens."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -8,7 +8,8 @@ import pytest
 
 from ladle.core.record import Record
 from ladle.placement import term as term_module
-from ladle.placement.outbox import CURSOR_EVERY_MS
+from ladle.placement.outbox import CURSOR_EVERY_MS, IN_FLIGHT_MAX
+from ladle_contracts.link import LinkError, Outgoing
 from tests.fixtures.memory_link import Fault
 from tests.placement.writing import Writing, writing
 
@@ -80,6 +81,29 @@ async def test_in_the_order_of_the_journal(w: Writing) -> None:
     await w.quiet()
     assert await all_heard(w) == sent_by(await w.records())
     assert len(heard(w)) == len(set(heard(w))), "once each, where nothing went wrong"
+
+
+async def test_what_one_record_sends_goes_out_in_parts(
+    w: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A complete status may adopt ten thousand rooms; requests are served between the parts."""
+    sizes = []
+    publish_all = w.link.publish_all
+
+    async def noted(messages: Sequence[Outgoing]) -> list[LinkError | None]:
+        sizes.append(len(messages))
+        return await publish_all(messages)
+
+    monkeypatch.setattr(w.link, "publish_all", noted)
+    rooms = [
+        {"room_id": f"room-{n}", "worker_id": "0", "peers": 1, "consumers": 0}
+        for n in range(2 * IN_FLIGHT_MAX + 9)
+    ]
+    await w.status(rooms=rooms, complete=True)
+    await w.quiet()
+    assert await all_heard(w) == sent_by(await w.records())
+    assert sizes == [IN_FLIGHT_MAX, IN_FLIGHT_MAX, 9]
+    assert len(heard(w)) == len(set(heard(w)))
 
 
 @pytest.mark.parametrize("fault", [Fault.CONFIRM_LOST, Fault.MESSAGE_LOST, Fault.REFUSED])

@@ -56,6 +56,8 @@ def listed(step: Step, told: Told, room_id: str) -> str | None:
     if stamps.is_history(view, room_id, server_id, told.life):
         return "history"
     stamps.raise_stamp(step, room_id, server_id, told.life)
+    if _lives_on(step, told, room_id):
+        return None
     if (room_id, server_id) in view.closings:
         _still_lives(step, told, room_id)
         return None
@@ -127,6 +129,33 @@ def _seen_from_room(view: View, told: Told, room_id: str) -> What:
         if told.allocation_id == stamp.expired_allocation_id:
             return What.CREATED_EXPIRED
     return What.CREATED_AWAY
+
+
+def _lives_on(step: Step, told: Told, room_id: str) -> bool:
+    """Is it an active room of one router, listed by its home again? Then that is noted.
+
+    The table's cell in one row: a status may list ten thousand rooms, each of them this one.
+    """
+    view = step.view
+    router = view.routers.get((room_id, 0))
+    if router is None or not router.active or router.server_id != told.server_id:
+        return False
+    if len(view.home_of[room_id]) > 1 or (room_id, told.server_id) in view.closings:
+        return False
+    if view.rooms[room_id].phase == Phase.STRANDED:
+        return False
+    worker_id = told.worker_id or router.worker_id
+    named = told.allocation_id or router.named_allocation_id
+    note = changed(
+        router,
+        incarnation=told.life[0],
+        worker_id=worker_id,
+        named_allocation_id=named,
+        seen=told.seen or 0,
+        peers_seen=told.peers or 0,
+    )
+    view.put(note)
+    return True
 
 
 def _still_lives(step: Step, told: Told, room_id: str) -> None:

@@ -25,12 +25,13 @@ def is_history(view: View, room_id: str, server_id: str, life: Life) -> bool:
 
 def raise_stamp(step: Step, room_id: str, server_id: str, life: Life) -> None:
     """The server spoke of the room. What had ended there before is in no status to come."""
-    stamp = stamp_of(step.view, room_id, server_id)
+    view = step.view
+    stamp = stamp_of(view, room_id, server_id)
+    until_ms = None if _is_needed(view, room_id, server_id) else _until_ms(step)
     raised = changed(
-        stamp, incarnation=life[0], sequence=life[1], worker_id=None, seen=0, until_ms=None
+        stamp, incarnation=life[0], sequence=life[1], worker_id=None, seen=0, until_ms=until_ms
     )
-    step.view.put(raised)
-    keep(step, room_id, server_id)
+    view.put(raised)
 
 
 def keep(step: Step, room_id: str, server_id: str) -> None:
@@ -39,16 +40,26 @@ def keep(step: Step, room_id: str, server_id: str) -> None:
     stamp = view.stamps.get((room_id, server_id))
     if stamp is None:
         return
-    needed = (room_id, server_id) in view.closings or is_home(view, room_id, server_id)
+    needed = _is_needed(view, room_id, server_id)
     if needed != (stamp.until_ms is None):
-        until_ms = None if needed else step.now_ms + view.limits.stamp_ms
-        view.put(changed(stamp, until_ms=until_ms))
+        view.put(changed(stamp, until_ms=None if needed else _until_ms(step)))
+
+
+def _is_needed(view: View, room_id: str, server_id: str) -> bool:
+    return (room_id, server_id) in view.closings or is_home(view, room_id, server_id)
+
+
+def _until_ms(step: Step) -> int:
+    return step.now_ms + step.view.limits.stamp_ms
 
 
 def is_home(view: View, room_id: str, server_id: str) -> bool:
     """Has the room a router on this server?"""
-    numbers = view.home_of.get(room_id, ())
-    return server_id in [view.routers[room_id, number].server_id for number in numbers]
+    routers = view.routers
+    for number in view.home_of.get(room_id, ()):
+        if routers[room_id, number].server_id == server_id:
+            return True
+    return False
 
 
 def last_generation(view: View, room_id: str) -> int:

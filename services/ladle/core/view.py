@@ -302,8 +302,9 @@ def _stamp(view: View, key: Pair, old: Stamp | None, new: Stamp | None) -> None:
     if old is None or new is None:
         _member(view.stamps_of, key[0], key[1], new is not None)
     view.schedule.set("stamp", key, new.until_ms if new else None)
-    if (old is not None and old.seen) or (new is not None and new.seen):
-        view.loads.account_ended(_ended(old), _ended(new))
+    before, after = _ended(old), _ended(new)
+    if before is not after and (before is None or after is None or _of(before) != _of(after)):
+        view.loads.account_ended(before, after)
         for row in (old, new):
             if row is not None:
                 view._touch(row.server_id, row.worker_id)
@@ -312,6 +313,10 @@ def _stamp(view: View, key: Pair, old: Stamp | None, new: Stamp | None) -> None:
 def _ended(stamp: Stamp | None) -> Stamp | None:
     """Only what ended there with something seen counts in the sums; most stamps never do."""
     return stamp if stamp is not None and stamp.seen else None
+
+
+_of = attrgetter("incarnation", "sequence", "worker_id", "seen")
+"""What the sums hold of a room that ended; the rest of its stamp may change as it likes."""
 
 
 def _closing(view: View, key: Pair, old: Closing | None, new: Closing | None) -> None:

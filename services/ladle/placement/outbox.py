@@ -132,13 +132,15 @@ class Outbox:
         ]
         attempt = 0
         while pending:
-            confirmed = await self._publish_in_order(pending)
+            # One record may send ten thousand; encoded in one go they would hold up the writer.
+            slice_ = pending[:IN_FLIGHT_MAX]
+            confirmed = await self._publish_in_order(slice_)
             if confirmed:
                 item, index, _ = pending[confirmed - 1]
                 self._advance(OutboxCursor(item.offset, index))
                 attempt = 0
             pending = pending[confirmed:]
-            if pending:
+            if confirmed < len(slice_):
                 await self._clock.sleep(PAUSE_MS[min(attempt, len(PAUSE_MS) - 1)])
                 attempt += 1
             await self._save()
