@@ -73,6 +73,18 @@ async def from_journal(store: Store, request: Request) -> Answer:
     return await readers[request.operation]()
 
 
+async def read_journal(store: Store, request: Request) -> Answer:
+    """As `from_journal`; what fails is logged, and answered as an error."""
+    try:
+        return await from_journal(store, request)
+    except StoreError as error:
+        log.warning("a read of the journal failed: %s", error)
+        return error_answer("unavailable", "the journal cannot be read now", retryable=True)
+    except Exception:  # Records that an older program wrote, or that were erased.
+        log.exception("a read of the journal failed")
+        return error_answer("internal", "what the journal holds cannot be read")
+
+
 class OnQuery:
     """The handler of the queries queue while this process writes."""
 
@@ -127,16 +139,7 @@ class OnQuery:
     async def _read(self, arrival: Arrival, request: Request, writer: Writer) -> None:
         async with self._slots:
             offset = writer.committed.offset
-            try:
-                answer = await from_journal(self._store, request)
-            except StoreError as error:
-                log.warning("a read of the journal failed: %s", error)
-                answer = error_answer(
-                    "unavailable", "the journal cannot be read now", retryable=True
-                )
-            except Exception:  # Records that an older program wrote, or that were erased.
-                log.exception("a read of the journal failed")
-                answer = error_answer("internal", "what the journal holds cannot be read")
+            answer = await read_journal(self._store, request)
         body = wire_reply(answer, term=writer.lease.term, offset=offset)
         self._link.send([reply_to(arrival.message, body)])
         self._link.ack([arrival.message])

@@ -55,15 +55,21 @@ def error_for(violation: ContractViolation) -> dict[str, object]:
 def refuse_address(arrival: Arrival, writer: Writer) -> None:
     """A request that cannot be answered: to the dead letters, nothing is done."""
     message: Message = arrival.message
+    reason, detail = address_refusal(message)
+    writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
+    writer.dead_letter(message, reason, detail)
+    writer.metrics.replies_refused.inc()
+    writer.metrics.requests.inc(operation_label(message), reason)
+
+
+def address_refusal(message: Message) -> tuple[str, str]:
+    """Why this reply address is not answered: reason and detail of the dead letter."""
     reason = "reply-not-allowed" if message.reply_to else "no-reply-to"
     detail = (
         f"reply_to {printable(message.reply_to or '')!r}: replies go to "
         "amq.rabbitmq.reply-to.* and to queues named reply.*"
     )
-    writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
-    writer.dead_letter(message, reason, detail)
-    writer.metrics.replies_refused.inc()
-    writer.metrics.requests.inc(operation_label(message), reason)
+    return reason, detail
 
 
 def operation_label(message: Message) -> str:

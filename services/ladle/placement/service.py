@@ -11,11 +11,13 @@ from functools import partial
 from typing import Any, NoReturn
 
 from ladle.broker.declare import declare
+from ladle.core.view import View
 from ladle.journal.lease import LeaseKeeper
 from ladle.journal.store import Lease, LeaseLost, Store, StoreBroken, StoreBusy
 from ladle.placement.health import HealthApp, HealthServer
 from ladle.placement.metrics import Metrics
 from ladle.placement.settings import PlacementSettings
+from ladle.placement.standby import Standby
 from ladle.placement.term import Term
 from ladle.placement.view_metrics import ViewCollector
 from ladle_contracts.clock import Clock
@@ -25,6 +27,9 @@ from ladle_contracts.topology import Topology
 log = logging.getLogger("ladle.placement")
 
 CONNECT_PAUSE_MS = 1_000
+
+STANDBY_AFTER_MS = 1_000
+"""A process that has not the lease by then is a standby, and answers reads."""
 
 
 class PlacementService:
@@ -45,6 +50,7 @@ class PlacementService:
         self.holder = settings.holder or default_holder()
         self.http: HealthServer | None = None
         self.term: Term | None = None
+        self.standby: Standby | None = None
         self._store = store
         self._make_link = make_link
         self._clock = clock
@@ -52,7 +58,7 @@ class PlacementService:
         self._keeper: LeaseKeeper | None = None
         self._down_since_ms: int | None = None
         self._is_blocked = False
-        self.metrics.register(ViewCollector(lambda: self.term.writer.view if self.term else None))
+        self.metrics.register(ViewCollector(self._view))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`. Raises StoreBroken, SchemaTooNew: what restarting may not mend."""
@@ -87,7 +93,8 @@ class PlacementService:
         below = broker and database
         state: dict[str, Any] = {"broker": broker, "database": database, "holder": self.holder}
         if self.term is None:
-            return {**state, "role": "standby", "ready": below}
+            offset = None if self.standby is None else self.standby.follower.offset
+            return {**state, "role": "standby", "offset": offset, "ready": below}
         return {
             **state,
             "role": "writer",
@@ -96,6 +103,12 @@ class PlacementService:
             "caught_up": self.term.caught_up,
             "ready": below and self.term.caught_up,
         }
+
+    def _view(self) -> View | None:
+        """What this process believes, for /metrics: the writer's view or the standby's."""
+        if self.term is not None:
+            return self.term.writer.view
+        return None if self.standby is None else self.standby.follower.view
 
     async def _start_http(self) -> None:
         if self.settings.http:
@@ -207,13 +220,33 @@ class PlacementService:
         """The lease, or None where `stop` came first. Only a connected process takes it."""
         waiting = asyncio.create_task(keeper.acquire(may_take=self._is_connected))
         stopping = asyncio.create_task(stop.wait())
+        reading = asyncio.create_task(self._answer_reads())
         try:
             await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
             return await waiting if waiting.done() else None
         finally:
-            for task in (waiting, stopping):
+            for task in (waiting, stopping, reading):
                 task.cancel()
-            await asyncio.gather(waiting, stopping, return_exceptions=True)
+            await asyncio.gather(waiting, stopping, reading, return_exceptions=True)
+
+    async def _answer_reads(self) -> None:
+        """Answer reads while another process writes; cancelled when this one does."""
+        if self._link is None:
+            return
+        # A lease that is free is taken at the first look: there is no need to begin then.
+        await self._clock.sleep(STANDBY_AFTER_MS)
+        self.standby = standby = Standby(
+            store=self._store,
+            link=self._link,
+            clock=self._clock,
+            metrics=self.metrics,
+            topology=self.topology,
+        )
+        try:
+            await standby.run(self.settings.queries_prefetch)
+        finally:
+            self.standby = None
+            await standby.end()
 
     def _is_connected(self) -> bool:
         return self._link is not None and self._link.is_up
