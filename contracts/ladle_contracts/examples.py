@@ -49,6 +49,7 @@ from ladle_contracts.replies import (
     ViewTotals,
     WorkerView,
 )
+from ladle_contracts.reply_addresses import direct_reply_address
 from ladle_contracts.requests import (
     Allocate,
     AnyReply,
@@ -73,7 +74,7 @@ ROOM = "standup"
 ALLOCATION = "default-1234"
 _EXPIRES_AT = "2026-11-22T12:01:00.000Z"
 _HELD_UNTIL = "2026-11-22T12:00:30.000Z"
-_REPLY_ADDRESS = "amq.rabbitmq.reply-to.g1h2AA5yZXBseUAxMjMuLi4=.c29tZQ=="
+_REPLY_ADDRESS = direct_reply_address("reply@80154369", 688)
 _ORDER = {"term": 7, "journal_offset": 1234}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ladle_contracts.fields import SERVER_ID
+from ladle_contracts.reply_addresses import reply_node
 from ladle_contracts.requests import READS, WRITES
 
 DEFAULT_CELL = "default"
@@ -34,9 +35,7 @@ ANSWERS_MAX = 100_000
 
 Argument = str | int
 _NAME = re.compile(SERVER_ID, re.ASCII)
-_REPLY_ADDRESS = re.compile(
-    r"amq\.rabbitmq\.reply-to\.[!-~]{1,230}|reply\.[A-Za-z0-9._:~-]{1,128}", re.ASCII
-)
+_REPLY_QUEUE = re.compile(r"reply\.[A-Za-z0-9._:~-]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +83,10 @@ class Declarations:
 def is_reply_address(address: str) -> bool:
     """May a reply go there? Only to direct reply-to and to queues named `reply.*`.
 
-    The placement role may write to every queue; without this, a caller could make it.
+    The placement role may write to every queue; without this, a caller could make it. An address
+    of direct reply-to has to be one that a broker makes: another costs the connection.
     """
-    return _REPLY_ADDRESS.fullmatch(address) is not None
+    return _REPLY_QUEUE.fullmatch(address) is not None or reply_node(address) is not None
 
 
 def reply_queue(name: str) -> str:

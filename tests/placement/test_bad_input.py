@@ -11,6 +11,7 @@ import pytest
 
 from ladle.broker.dead_letters import DeadLetter, letters
 from ladle_contracts.link import DIRECT_REPLY_TO, Message, Outgoing
+from ladle_contracts.reply_addresses import direct_reply_address
 from ladle_contracts.topology import Topology
 from tests.fixtures.service import Running, running_service
 
@@ -261,6 +262,33 @@ async def test_a_reply_address_that_is_not_allowed_gets_nothing(caller: Caller) 
     assert (await caller.ask("lookup", b'{"room_id": "standup"}'))["error"]["code"] == (
         "unknown-room"
     ), "nothing was done for them"
+
+
+async def test_a_made_up_direct_address_costs_nobody_an_answer(caller: Caller) -> None:
+    """RabbitMQ 3.10 closes the connection of whoever publishes to one."""
+    topology = Topology(caller.running.cell)
+    bogus = [f"{DIRECT_REPLY_TO}.bogus.a", f"{DIRECT_REPLY_TO}.Z2FyYmFnZQ==.a2V5"]
+    nowhere = direct_reply_address("reply@1234", 7)
+    for number, address in enumerate([*bogus, nowhere] * 3):
+        await caller.link.publish(
+            Outgoing(
+                exchange=topology.placement_requests,
+                routing_key=("allocate", "lookup")[number % 2],
+                body=b'{"room_id": "standup"}',
+                headers={"request_id": uuid.uuid4().hex},
+                reply_to=address,
+                correlation_id="1",
+            )
+        )
+        reply = await caller.ask("lookup", b'{"room_id": "other"}')
+        assert reply["error"]["code"] == "unknown-room"
+    found = await dead(caller.running, 6)
+    assert {letter.reason for letter in found} == {"reply-not-allowed"}
+    await still_works(caller)
+    term = caller.running.service.term
+    assert term is not None
+    kinds = {record.kind for record in await term.writer.store.records(0, 1000)}
+    assert "bus-up" not in kinds, "the connection was never lost"
 
 
 async def test_a_request_that_cannot_be_answered_is_a_dead_letter(caller: Caller) -> None:

@@ -33,6 +33,7 @@ from .confirms import Confirms
 from .held import Held
 from .lane import Lane, Sink
 from .publishing import Publishing
+from .reply_nodes import ReplyNodes
 from .subscribers import Subscribers, with_heartbeat
 from .wire import Tap, Wire, wired_connection
 
@@ -89,18 +90,24 @@ class FastLink:
         self._subscribers: Subscribers | None = None
         self._publishing = Publishing(self._out)
         self._held = Held(HELD_BYTES_MAX)
+        self._reply_nodes = ReplyNodes(self._url, ssl_context, self._send)
         self._consuming = False
         self._publishes = False
         self._is_up = False
         self._is_blocked = False
         self._lock = asyncio.Lock()
-        self.dropped = 0
-        """Sent messages that were lost because the link was down or the broker did not read."""
+        self._dropped = 0
 
     @property
     def user(self) -> str:
         """The user of the connection, which is all that RabbitMQ accepts as `user_id`."""
         return self._url.user or "guest"
+
+    @property
+    def dropped(self) -> int:
+        """Sent messages that were lost: the link was down, the broker did not read, or their
+        address is at no node of the broker."""
+        return self._dropped + self._reply_nodes.dropped
 
     @property
     def is_up(self) -> bool:
@@ -157,6 +164,7 @@ class FastLink:
     async def _close_connections(self) -> None:
         subscribers, self._subscribers = self._subscribers, None
         self._changed("closed")
+        await self._reply_nodes.close()
         if subscribers is not None:
             await subscribers.close()
         await self._publishing.close()
@@ -277,19 +285,23 @@ class FastLink:
         return wire, lane, lane.confirms
 
     def send(self, messages: Sequence[Outgoing]) -> None:
+        if allowed := self._reply_nodes.pass_on(messages):
+            self._send(allowed)
+
+    def _send(self, messages: Sequence[Outgoing]) -> None:
         lane, wire = self._publishing.sending, self._out.wire
         if self._in.wire is not None and (lane is None or wire is None):
             # What is answered can still be acked: the answer must not be lost meanwhile.
-            self.dropped += self._held.add(messages)
+            self._dropped += self._held.add(messages)
             return
         if lane is None or wire is None or wire.waiting_bytes > WAITING_BYTES_MAX:
-            self.dropped += len(messages)
+            self._dropped += len(messages)
             return
         for message in messages:
             try:
                 lane.publish(message, wire.frame_max)
             except (ValueError, TypeError) as error:
-                self.dropped += 1
+                self._dropped += 1
                 log.warning("a message to %.80s was not sent: %s", message.routing_key, error)
 
     # Up and down
@@ -303,6 +315,8 @@ class FastLink:
         come, so that one counts.
         """
         self._publishing.look()
+        if self._out.wire is None:
+            self._reply_nodes.forget()
         if self._held and self._publishing.sending is not None:
             self.send(self._held.take())
         self._consuming = self._in.wire is not None and (

@@ -5,6 +5,7 @@ should a new version of the libraries break the fast one.
 """
 
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 from aio_pika import IncomingMessage
@@ -13,8 +14,9 @@ from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.amqp_consuming import Deliveries
-from ladle_contracts.link import LinkDown, Message, OnMessages, Refused
+from ladle_contracts.link import LinkDown, LinkState, Message, OnMessages, Outgoing, Refused
 
+from .reply_nodes import ReplyNodes
 from .subscribers import Subscribers, with_heartbeat
 
 
@@ -81,6 +83,7 @@ class FastStreamLink(AioPikaLink):
                 connect_timeout_s=connect_timeout_ms / 1000,
             )
 
+        self._reply_nodes = ReplyNodes(with_heartbeat(url, heartbeat_s), ssl_context, super().send)
         self._make_subscribers = make
         self._subscribers: Subscribers | None = None
         self._consumed: dict[str, FastStreamSubscription] = {}
@@ -125,6 +128,7 @@ class FastStreamLink(AioPikaLink):
                 await subscription.flush()
             await subscribers.close()
         self._consumed.clear()
+        await self._reply_nodes.close()
         await super().close()
 
     async def consume(  # type: ignore[override]
@@ -149,6 +153,15 @@ class FastStreamLink(AioPikaLink):
             self._consumed.pop(queue, None)
             raise
         return subscription
+
+    def send(self, messages: Sequence[Outgoing]) -> None:
+        if allowed := self._reply_nodes.pass_on(messages):
+            super().send(allowed)
+
+    def _on_line_state(self, state: LinkState, reason: str) -> None:
+        if not self._out.is_up:
+            self._reply_nodes.forget()
+        super()._on_line_state(state, reason)
 
     def _begin(
         self, channel: Channel, queue: str, on_messages: OnMessages, no_ack: bool
