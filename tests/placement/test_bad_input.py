@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ladle.broker.dead_letters import DeadLetter, letters
+from ladle.placement.on_event import MARKER_HEADER
 from ladle_contracts.link import DIRECT_REPLY_TO, Message, Outgoing
 from ladle_contracts.reply_addresses import direct_reply_address
 from ladle_contracts.topology import Topology
@@ -366,6 +367,20 @@ async def test_the_same_request_id_with_another_body_is_a_conflict(caller: Calle
     assert again == first, "the same body, however it is written, gets the same answer"
     other = await caller.ask("allocate", b'{"room_id": "b"}', **options)
     assert other["error"]["code"] == "conflict"
+
+
+@pytest.mark.parametrize("value", ["mine", 7, None, True])
+async def test_an_event_that_says_it_is_the_writers_marker_is_an_event(
+    caller: Caller, value: object
+) -> None:
+    """A header that any server can write must not have its event acked unseen."""
+    await caller.tell(**event(REGISTERED, type_="server-registered", sequence=1))
+    await caller.tell(**event(CREATED, headers={MARKER_HEADER: value}))
+    while (await caller.ask("lookup", b'{"room_id": "standup"}'))["status"] != "ok":
+        await asyncio.sleep(0.05)
+    await caller.tell(**event(None, body=b"{}", headers={MARKER_HEADER: value}))
+    (letter,) = await dead(caller.running, 1)
+    assert letter.reason == "bad-envelope"
 
 
 async def test_a_wrong_identity_is_a_dead_letter(broker_url: str, cell: str, tmp_path: Any) -> None:

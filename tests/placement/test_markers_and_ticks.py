@@ -102,6 +102,29 @@ async def test_another_ones_marker_means_nothing(w: Writing) -> None:
     assert await w.store.head() == head
 
 
+async def test_an_event_with_the_markers_header_is_an_event(w: Writing) -> None:
+    """Whoever sends it: it would be acked unseen otherwise."""
+    await w.register()
+    head = await w.store.head()
+    created = encode_event(
+        RoomCreated(room_id="standup", worker_id="0"),
+        server_id="sfu-1",
+        event_id="with-a-header",
+        time_ms=LIFE,
+        incarnation=LIFE,
+        sequence=2,
+    )
+    created.headers = {MARKER_HEADER: "mine"}
+    await w.peer.publish(created)
+    await w.quiet()
+    assert "standup" in w.term.writer.view.rooms
+    straight = Outgoing("", w.topology.inbox, created.body, headers={MARKER_HEADER: "mine"})
+    await w.peer.publish(straight)
+    await w.quiet()
+    assert await w.kinds(head.offset) == ["event", "rejected"]
+    assert w.unacked() == 0
+
+
 async def test_an_idle_minute_writes_nothing(w: Writing) -> None:
     head = await w.store.head()
     await w.advance(60_000)

@@ -20,6 +20,8 @@ from ladle_contracts.link import Message
 MARKER_HEADER = "ladle-marker"
 """On a message of the writer to its own inbox: when it is back, all before it was read."""
 
+MARKER_BODY = b"{}"
+
 
 class OnEvent:
     """The handler of the inbox."""
@@ -30,7 +32,7 @@ class OnEvent:
 
     def __call__(self, arrival: Arrival, writer: Writer) -> None:
         message = arrival.message
-        if MARKER_HEADER in message.headers:
+        if MARKER_HEADER in message.headers and _is_marker(message):
             self._on_marker(message, writer)
             return
         try:
@@ -106,6 +108,14 @@ class OnEvent:
     def refuse(self, arrival: Arrival, writer: Writer, reason: str, detail: str) -> None:
         """A message that cannot be recorded as it is."""
         refuse_event(arrival.message, writer, reason, detail, None)
+
+
+def _is_marker(message: Message) -> bool:
+    """Put straight into the inbox, where only the placement role may write, and with nothing in it.
+
+    The header alone proves nothing: a server's event that carries it is an event.
+    """
+    return not message.exchange and message.body == MARKER_BODY
 
 
 def _begins_a_life(event: Event, writer: Writer) -> bool:

@@ -16,7 +16,7 @@ from ladle.placement.aftermath import AfterCommit
 from ladle.placement.batch import Committed
 from ladle.placement.identity import Identities
 from ladle.placement.metrics import Metrics
-from ladle.placement.on_event import MARKER_HEADER, OnEvent
+from ladle.placement.on_event import MARKER_BODY, MARKER_HEADER, OnEvent
 from ladle.placement.on_query import OnQuery
 from ladle.placement.on_request import OnRequest
 from ladle.placement.outbox import Outbox
@@ -176,7 +176,7 @@ class Term:
             message = Outgoing(
                 exchange="",
                 routing_key=self._topology.inbox,
-                body=b"{}",
+                body=MARKER_BODY,
                 headers={MARKER_HEADER: marker},
                 persistent=True,
                 mandatory=True,
