@@ -85,6 +85,25 @@ async def test_a_node_is_asked_about_again_after_the_connection_was_lost(
             await server.close()
 
 
+async def test_a_link_that_closes_still_gives_its_first_answer(
+    make_link: MakeLink, broker_url: str, queue: str
+) -> None:
+    """The question is acked: nobody else would answer it."""
+    requests, replies = Inbox(), Inbox()
+    server = await make_link()
+    await server.consume(queue, requests, prefetch=10)
+    caller = AioPikaLink(broker_url, name="caller")
+    await caller.open()
+    try:
+        await caller.listen_for_replies(replies)
+        address = await asked(server, requests, queue, caller, 1)
+        server.send([Outgoing("", address, b"first and last")])
+        await server.close()
+        await replies.until(1)
+    finally:
+        await caller.close()
+
+
 async def test_many_made_up_nodes_keep_no_caller_from_being_answered(
     make_link: MakeLink, broker_url: str, queue: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -381,6 +382,22 @@ async def test_an_event_that_says_it_is_the_writers_marker_is_an_event(
     await caller.tell(**event(None, body=b"{}", headers={MARKER_HEADER: value}))
     (letter,) = await dead(caller.running, 1)
     assert letter.reason == "bad-envelope"
+
+
+async def test_an_incarnation_from_the_far_future_shuts_nobody_out(caller: Caller) -> None:
+    """No later start could be above it: the server's id would be of no use for ever."""
+    for life in (2**53 - 1, time.time_ns() // 1_000_000 + 2 * 86_400_000):
+        for type_, data in (("server-registered", REGISTERED), ("room-created", CREATED)):
+            await caller.tell(**event(data, type_=type_, sequence=1, incarnation=life))
+    found = await dead(caller.running, 4)
+    assert {letter.reason for letter in found} == {"incarnation-ahead"}
+    assert all(letter.detail.startswith("incarnation: ") for letter in found)
+    await still_works(caller)
+    await caller.tell(**event(CREATED, sequence=3, incarnation=2**53 - 1))
+    await dead(caller.running, 5)
+    await caller.tell(**event(CREATED | {"room_id": "later"}, sequence=9))
+    while (await caller.ask("lookup", b'{"room_id": "later"}'))["status"] != "ok":
+        await asyncio.sleep(0.05)
 
 
 async def test_a_wrong_identity_is_a_dead_letter(broker_url: str, cell: str, tmp_path: Any) -> None:

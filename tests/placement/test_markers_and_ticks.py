@@ -163,6 +163,19 @@ async def test_a_stepped_wall_clock_ends_nothing(w: Writing) -> None:
     assert w.term.writer.view.rooms["room"].phase == "held"
 
 
+async def test_a_wall_clock_set_back_shuts_no_server_out(w: Writing) -> None:
+    """Its life is known; only one that begins is held against the clock."""
+    await w.register()
+    w.clock.step_unix(-20 * 365 * 86_400_000)
+    head = await w.store.head()
+    await w.event("sfu-1", RoomCreated(room_id="standup", worker_id="0"))
+    await w.event("sfu-9", ServerRegistered(server=ServerDescription(host="a"), workers=[]))
+    await w.quiet()
+    assert "standup" in w.term.writer.view.rooms
+    assert "sfu-9" not in w.term.writer.view.servers
+    assert "rejected" in await w.kinds(head.offset)
+
+
 async def test_a_wall_clock_set_back_does_not_turn_the_journal_back(w: Writing) -> None:
     await w.register()
     w.clock.step_unix(-3_600_000)

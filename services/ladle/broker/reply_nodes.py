@@ -40,6 +40,7 @@ _REFUSED_S = 30.0
 """A node that was not there is not asked about again for so long."""
 
 _PROBE_TIMEOUT_S = 5.0
+_CLOSE_WAIT_S = 1.0
 _PAUSE_S = 0.05
 _PAUSE_AFTER_A_LOSS_S = 1.0
 
@@ -86,9 +87,11 @@ class ReplyNodes:
             node.proven = False
 
     async def close(self) -> None:
-        """Ask nothing more; what waits is lost."""
+        """Ask, for a moment, what is to be asked; what still waits then is lost."""
         asking, self._asking = self._asking, None
         if asking is not None:
+            # Their questions are acked: the first callers of a short life are answered too.
+            await asyncio.wait([asking], timeout=_CLOSE_WAIT_S)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         self._nodes.clear()

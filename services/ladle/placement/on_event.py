@@ -22,6 +22,10 @@ MARKER_HEADER = "ladle-marker"
 
 MARKER_BODY = b"{}"
 
+INCARNATION_AHEAD_MS_MAX = 86_400_000
+"""An incarnation is a start, and no server starts tomorrow; a wrong time zone makes some hours.
+Were more taken, one event would shut out all later lives of its server."""
+
 
 class OnEvent:
     """The handler of the inbox."""
@@ -43,6 +47,13 @@ class OnEvent:
             return
         except WrongIdentity as error:
             refuse_event(message, writer, "wrong-identity", str(error), None)
+            return
+        if _is_from_the_future(event, writer):
+            detail = (
+                f"incarnation: {event.incarnation} is more than a day ahead of Ladle's clock; it "
+                "is the server's start in Unix ms: set the clocks right and start the server again"
+            )
+            refuse_event(message, writer, "incarnation-ahead", detail, None)
             return
         payload: dict[str, Any] = {
             "type": event.type,
@@ -116,6 +127,17 @@ def _is_marker(message: Message) -> bool:
     The header alone proves nothing: a server's event that carries it is an event.
     """
     return not message.exchange and message.body == MARKER_BODY
+
+
+def _is_from_the_future(event: Event, writer: Writer) -> bool:
+    """A life that is not known yet and starts long after now. One that is known goes on, whatever
+    becomes of Ladle's clock."""
+    if event.incarnation is None:
+        return False
+    if event.incarnation <= writer.clock.unix_ms() + INCARNATION_AHEAD_MS_MAX:
+        return False
+    server = writer.view.servers.get(event.server_id)
+    return server is None or event.incarnation > server.incarnation
 
 
 def _begins_a_life(event: Event, writer: Writer) -> bool:
