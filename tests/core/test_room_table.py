@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -12,6 +13,7 @@ from ladle.core.words import Phase
 from tests.core.room_cells import GOLDEN, case_of, cell_in, line_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "rooms.md"
+PICTURE = DOCS.with_suffix(".svg")
 CELLS = [(what, phase) for what in What for phase in Phase]
 
 
@@ -71,5 +73,17 @@ def _with(what: What, phase: Phase, cell: Cell) -> Mapping[What, Mapping[Phase, 
 def test_the_docs_show_the_table() -> None:
     """docs/rooms.md is drawn from the table; `python -m tests.core.draw_rooms` draws it anew."""
     text = DOCS.read_text()
-    assert f"```mermaid\n{diagram.mermaid()}```\n" in text
+    assert "](rooms.svg)" in text
     assert f"<!-- table -->\n{diagram.markdown()}<!-- end of table -->\n" in text
+
+
+def test_the_picture_shows_the_ways() -> None:
+    """docs/rooms.svg has each way of the table as an arrow with its labels, and no other."""
+    svg = "{http://www.w3.org/2000/svg}"
+    drawn = {}
+    for group in ElementTree.parse(PICTURE).iter(f"{svg}g"):
+        if group.get("class") == "edge":
+            before, after = group.findtext(f"{svg}title", "").split("->")
+            drawn[before, after] = [text.text for text in group.iter(f"{svg}text")]
+    assert drawn == diagram.ways()
+    assert all(f'"{before}" -> "{after}"' in diagram.dot() for before, after in drawn)

@@ -1,20 +1,33 @@
-"""The room table as a Mermaid state diagram and as a Markdown table, for docs/rooms.md."""
+"""The room table as a Graphviz digraph and as a Markdown table, for docs/rooms.md."""
 
 from ladle.core.room_table import CANNOT, TABLE, Cell
 from ladle.core.words import Phase
 
 
-def mermaid() -> str:
-    """Every way from one phase into another; what leaves a room in its phase is in the table."""
-    ways: dict[tuple[Phase, Phase], list[str]] = {}
+def ways() -> dict[tuple[Phase, Phase], list[str]]:
+    """Every way from one phase into another, and what leads there."""
+    found: dict[tuple[Phase, Phase], list[str]] = {}
     for what, cells in TABLE.items():
         for phase, cell in cells.items():
             if cell.next is not None:
-                ways.setdefault((phase, cell.next), []).append(what)
-    lines = ["stateDiagram-v2", f"    [*] --> {_name(Phase.NOWHERE)}"]
-    for (before, after), whats in ways.items():
-        lines.append(f"    {_name(before)} --> {_name(after)}: {', '.join(whats)}")
-    return "\n".join(lines) + "\n"
+                found.setdefault((phase, cell.next), []).append(what)
+    return found
+
+
+def dot() -> str:
+    """The ways as arrows; what leaves a room in its phase is in the table alone."""
+    lines = [
+        "digraph rooms {",
+        '    graph [bgcolor="transparent", nodesep=0.4, ranksep=0.5]',
+        '    node [shape=box, style="rounded,filled", fillcolor="#e8f0fa", color="#2980b9",'
+        ' fontname="Helvetica,Arial,sans-serif", fontsize=17]',
+        '    edge [fontname="Helvetica,Arial,sans-serif", fontsize=14, color="#555555"]',
+    ]
+    for (before, after), whats in ways().items():
+        # One thing a line: a label as wide as all of them would push the arrows apart.
+        label = "\\n".join(whats)
+        lines.append(f'    "{before}" -> "{after}" [label="{label}"]')
+    return "\n".join([*lines, "}"]) + "\n"
 
 
 def markdown() -> str:
@@ -35,8 +48,3 @@ def _cell(cell: Cell) -> str:
     if cell.next is not None:
         return f"**{cell.next}**: {effects}"
     return effects or "stays"
-
-
-def _name(phase: Phase) -> str:
-    """Mermaid reads a hyphen as an arrow."""
-    return phase.replace("-", "_")

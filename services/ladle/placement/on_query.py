@@ -32,7 +32,27 @@ log = logging.getLogger("ladle.queries")
 AT_ONCE_MAX = 8
 """Reads of the journal at once: each holds up to a page of records in memory."""
 
+FOLDS_MAX = 4
+"""Views of the past asked for at once: one is folded, the others wait for their turn."""
+
+FOLD_WAIT_S = 5.0
+"""How long one waits for its turn: of a caller's usual 15 s; the fold takes the rest."""
+
 Answer = dict[str, Any]
+
+NO_FOLD_IN_TIME = error_answer(
+    "unavailable",
+    "other views of the past are being made here and take long: ask again, or without at_offset",
+    retryable=True,
+    retry_after_ms=5_000,
+)
+
+TOO_MANY_FOLDS = error_answer(
+    "rate-limited",
+    f"{FOLDS_MAX} views of the past are being made here: ask again, or without at_offset",
+    retryable=True,
+    retry_after_ms=2_000,
+)
 
 NOT_WRITING = error_answer(
     "unavailable",
@@ -59,6 +79,46 @@ def from_view(view: View, request: Request) -> Answer | None:
     if request.operation == "view" and (at_offset is None or at_offset == view.offset):
         return queries.fleet_view(view, region=body["region"], server_id=body["server_id"])
     return None
+
+
+class JournalReads:
+    """The reads of the journal of one process, bounded in number.
+
+    A view of the past folds the journal from its beginning, on the same core as all else here. Two
+    at once take twice as long as one: they run one after the other, so that the first answer comes
+    early, and who would wait longer than a caller has patience is refused.
+    """
+
+    def __init__(self, store: Store, *, wait_s: float = FOLD_WAIT_S) -> None:
+        self._store = store
+        self._wait_s = wait_s
+        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
+        self._fold = asyncio.Lock()
+        self._folds = 0
+
+    async def answer(self, request: Request) -> Answer:
+        """What the journal says, or why it is not said now; raises nothing."""
+        if request.operation != "view":
+            async with self._slots:
+                return await read_journal(self._store, request)
+        if self._folds == FOLDS_MAX:
+            return TOO_MANY_FOLDS
+        self._folds += 1
+        try:
+            return await self._folded(request)
+        finally:
+            self._folds -= 1
+
+    async def _folded(self, request: Request) -> Answer:
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._fold.acquire()
+        except TimeoutError:
+            return NO_FOLD_IN_TIME
+        try:
+            return await read_journal(self._store, request)
+        finally:
+            self._fold.release()
 
 
 async def from_journal(store: Store, request: Request) -> Answer:
@@ -89,9 +149,8 @@ class OnQuery:
     """The handler of the queries queue while this process writes."""
 
     def __init__(self, store: Store, link: Link) -> None:
-        self._store = store
         self._link = link
-        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
+        self._reads = JournalReads(store)
         self._errands = Errands("a read of the journal", log)
 
     def __call__(self, arrival: Arrival, writer: Writer) -> None:
@@ -137,9 +196,8 @@ class OnQuery:
         await self._errands.close()
 
     async def _read(self, arrival: Arrival, request: Request, writer: Writer) -> None:
-        async with self._slots:
-            offset = writer.committed.offset
-            answer = await read_journal(self._store, request)
+        offset = writer.committed.offset
+        answer = await self._reads.answer(request)
         body = wire_reply(answer, term=writer.lease.term, offset=offset)
         self._link.send([reply_to(arrival.message, body)])
         self._link.ack([arrival.message])

@@ -16,12 +16,11 @@ from ladle.placement.errands import Errands
 from ladle.placement.follower import Follower
 from ladle.placement.metrics import Metrics
 from ladle.placement.on_query import (
-    AT_ONCE_MAX,
     NOT_WRITING,
     Answer,
+    JournalReads,
     behind,
     from_view,
-    read_journal,
 )
 from ladle.placement.refusals import address_refusal, error_for, operation_label
 from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
@@ -46,13 +45,12 @@ class Standby:
         self, *, store: Store, link: Link, clock: Clock, metrics: Metrics, topology: Topology
     ) -> None:
         self.follower = Follower(store, clock)
-        self._store = store
         self._link = link
         self._metrics = metrics
         self._topology = topology
         self._clock = clock
         self._ended = False
-        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
+        self._reads = JournalReads(store)
         self._errands = Errands("a read on a standby", log)
         self._consumer: Consumer | None = None
         self._following: asyncio.Task[NoReturn] | None = None
@@ -132,8 +130,7 @@ class Standby:
             return error_answer("internal", "the view cannot answer this")
         if answer is not None:
             return answer
-        async with self._slots:
-            return await read_journal(self._store, request)
+        return await self._reads.answer(request)
 
     async def _refuse_address(self, message: Message) -> None:
         """To the dead letters; acked once the broker has the copy, else it comes again."""
