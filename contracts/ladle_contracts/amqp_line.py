@@ -23,8 +23,12 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-LOSSES = (*CONNECTION_EXCEPTIONS, LinkError, TimeoutError, EOFError)
-"""What a connection, a channel or a call on them may end with."""
+LOSSES = (*CONNECTION_EXCEPTIONS, LinkError, TimeoutError, EOFError, StopAsyncIteration)
+"""What a connection, a channel or a call on them may end with.
+
+StopAsyncIteration: aiormq says so where the end of the stream is there before it asks for the next
+frame of its greeting. An end that nobody took for a loss ended who keeps the connection.
+"""
 
 
 def cancelled_by_a_loss() -> bool:

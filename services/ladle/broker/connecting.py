@@ -19,7 +19,7 @@ async def connected(url: str, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Abs
     """A connection for as long as the block runs. Raises LinkDown for all that goes wrong on it."""
     try:
         async with asyncio.timeout(timeout_s):
-            connection = await aiormq.connect(url)
+            connection = await _opened(url)
             try:
                 yield connection
             finally:
@@ -28,3 +28,11 @@ async def connected(url: str, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Abs
         raise LinkDown(f"the broker did not answer within {timeout_s:.0f} s") from late
     except (AMQPException, OSError) as error:
         raise LinkDown(f"cannot use the broker: {error}") from error
+
+
+async def _opened(url: str) -> AbstractConnection:
+    try:
+        return await aiormq.connect(url)
+    except StopAsyncIteration as end:
+        # How aiormq takes an end of the stream in the middle of its greeting, where it is quick.
+        raise LinkDown("cannot use the broker: it closed the connection at once") from end
