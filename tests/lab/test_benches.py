@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ladle.lab import decide, inbox, journal_size, memory, rpc
+from ladle.lab import decide, inbox, journal_size, memory, rpc, soak
 from ladle.lab.bench_broker import bench_name, declared_cell
 from ladle.lab.processes import BenchError, Placement, Process
 from ladle.lab.rounds import Figure
@@ -85,6 +85,28 @@ def test_memory(broker_url: str, tmp_path: Path) -> None:
     figures = by_name(memory.run(broker_url, tmp_path, progress=silent, servers=3, rooms=30))
     assert figures["memory.rss"].value > 10_000_000
     assert figures["memory.rss_empty"].yardstick is None
+
+
+def test_soak(broker_url: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    figures = by_name(soak.run(broker_url, tmp_path, seconds=6, servers=3, progress=said.append))
+    assert figures["soak.rss"].value > 10_000_000
+    assert figures["soak.p99"].value >= figures["soak.p50"].value > 0
+    assert figures["soak.dead_letters"].value == 0
+    assert figures["soak.events"].value > 0
+    assert len(said) == soak.SAMPLES
+
+
+def test_a_soak_compares_its_last_third_with_the_second() -> None:
+    seen = soak.Soaked(
+        rss=[(at, 100 + at * at) for at in range(9)],
+        calls=[(at / 10, 1.0 if at < 60 else 3.0) for at in range(90)],
+    )
+    figures = by_name(soak.compared(seen, 9))
+    assert (figures["soak.rss"].yardstick, figures["soak.rss"].value) == (116, 149)
+    assert figures["soak.p50"].ratio == figures["soak.p99"].ratio == 3.0
+    with pytest.raises(BenchError, match="too short"):
+        soak.compared(seen, 90)
 
 
 def test_a_process_that_says_nothing_is_not_waited_for_for_ever(tmp_path: Path) -> None:

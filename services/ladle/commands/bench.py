@@ -90,6 +90,27 @@ def memory(json_: Json = False) -> None:
     _with_broker(lambda url, folder: bench.run(url, folder, progress=say), json_)
 
 
+@app.command()
+@command
+def soak(
+    seconds: Annotated[int, typer.Option(min=15, max=86_400, help="Of steady demand.")] = 1800,
+    servers: Annotated[int, typer.Option(min=1, max=2000, help="Servers of four workers.")] = 500,
+    json_: Json = False,
+) -> None:
+    """A fleet at steady load: memory and latency of the last third against the second.
+
+    The first third is for settling; requests alone are remembered for ten minutes.
+
+    Example: ladle bench soak --seconds 3600 --servers 500
+    """
+    from ladle.lab import soak as bench
+
+    _with_broker(
+        lambda url, folder: bench.run(url, folder, seconds=seconds, servers=servers, progress=say),
+        json_,
+    )
+
+
 def _with_broker(run: Run, json_: bool) -> None:
     from ladle.lab.processes import BenchError
 
