@@ -9,6 +9,7 @@ import pytest
 
 from ladle.journal.open import open_store
 from ladle.placement import standby as module
+from ladle.placement.follower import Follower
 from ladle_contracts.errors import InvalidRequest, Unavailable
 from ladle_contracts.events import ServerDescription, WorkerDescription
 from ladle_contracts.link import DIRECT_REPLY_TO, Message, Outgoing
@@ -166,6 +167,34 @@ async def test_a_standby_takes_over_and_goes_on_answering(
         assert (again.outcome, again.allocation_id) == ("existing", placed.allocation_id)
         assert again.term > placed.term
     assert standby.service.standby is None
+
+
+async def test_a_read_that_waits_while_the_standby_becomes_the_writer_is_answered(
+    writer: Running, standby: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its channel lives on, so the broker would not give it to anybody again by itself."""
+    waiting = 0
+    reaches = Follower.reaches
+
+    async def never(self: Follower, min_offset: int, wait_ms: int) -> bool:
+        nonlocal waiting
+        if min_offset:
+            waiting += 1
+            await asyncio.Event().wait()
+        return await reaches(self, min_offset, wait_ms)
+
+    async with a_server(writer), writer.client(attempts_max=1, timeout_ms=20_000) as client:
+        placed = await client.allocate(room_id="standup", peers=2)
+        monkeypatch.setattr(Follower, "reaches", never)
+        reads = [
+            asyncio.create_task(client.lookup("standup", min_offset=placed.journal_offset))
+            for _ in range(4)
+        ]
+        await standby.until(lambda: waiting > 0, "a read that waits on the standby")
+        writer.stop.set()
+        await writer.task
+        found = await asyncio.gather(*reads)
+    assert {each.allocation_id for each in found} == {placed.allocation_id}
 
 
 async def test_a_record_that_cannot_be_folded_sends_the_standby_back_to_the_tables(

@@ -18,6 +18,7 @@ from ladle.placement.health import HealthApp, HealthServer
 from ladle.placement.metrics import Metrics
 from ladle.placement.settings import PlacementSettings
 from ladle.placement.standby import Standby
+from ladle.placement.stopping import unless_stopped, within
 from ladle.placement.term import Term
 from ladle.placement.view_metrics import ViewCollector
 from ladle_contracts.clock import Clock
@@ -27,6 +28,9 @@ from ladle_contracts.topology import Topology
 log = logging.getLogger("ladle.placement")
 
 CONNECT_PAUSE_MS = 1_000
+
+CLOSE_MS_MAX = 3_000
+"""How long a stop waits for the broker to say goodbye."""
 
 STANDBY_AFTER_MS = 1_000
 """A process that has not the lease by then is a standby, and answers reads."""
@@ -76,7 +80,7 @@ class PlacementService:
                     log.warning("stood down, and trying again: %s", error)
                     await self._pause(stop)
                 finally:
-                    await self._disconnect()
+                    await self._disconnect(stop)
         finally:
             await self._store.close()
             if self.http is not None:
@@ -125,10 +129,11 @@ class PlacementService:
         while not stop.is_set():
             link = self._make_link()
             try:
-                await declare(self.settings.url, self.topology)
-                await link.open()
+                if not await unless_stopped(stop, self._open(link)):
+                    await self._close(link, stop)
+                    return
             except (LinkDown, OSError) as error:
-                await link.close()
+                await self._close(link, stop)
                 if not said:
                     log.warning("no broker yet, trying on: %s", error)
                     said = True
@@ -140,14 +145,22 @@ class PlacementService:
                 self._down_since_ms = self._clock.monotonic_ms()
             return
 
+    async def _open(self, link: Link) -> None:
+        await declare(self.settings.url, self.topology)
+        await link.open()
+
+    async def _close(self, link: Link, stop: asyncio.Event) -> None:
+        """Close a link; from a stop on only for a moment, for the broker may be silent."""
+        await within(CLOSE_MS_MAX, "closing the connections", link.close(), after=stop)
+
     async def _pause(self, stop: asyncio.Event) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), CONNECT_PAUSE_MS / 1000)
 
-    async def _disconnect(self) -> None:
+    async def _disconnect(self, stop: asyncio.Event) -> None:
         link, self._link = self._link, None
         if link is not None:
-            await link.close()
+            await self._close(link, stop)
 
     def _on_link_state(self, link: Link, state: LinkState, reason: str) -> None:
         if link is not self._link:  # Closed by ourselves.
@@ -206,10 +219,10 @@ class PlacementService:
         self, term: Term, beating: "asyncio.Task[NoReturn]", stop: asyncio.Event
     ) -> None:
         try:
-            await term.start()
-            self.term = term
-            self._say_active(1, term.lease.term)
-            await self._until_over(term, beating, stop)
+            if await unless_stopped(stop, term.start()):
+                self.term = term
+                self._say_active(1, term.lease.term)
+                await self._until_over(term, beating, stop)
         finally:
             self.term = None
             self._say_active(0, term.lease.term)

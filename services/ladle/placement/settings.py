@@ -47,7 +47,7 @@ class PlacementSettings(ClientSettings):
         500, ge=1, le=5_000, description="Plain statuses in one record; it must stay readable"
     )
     stop_grace_ms: int = Field(
-        10_000, ge=0, le=120_000, description="On SIGTERM: how long batch and outbox may take"
+        4_000, ge=0, le=120_000, description="On SIGTERM: how long batch and outbox may take"
     )
     http_host: str = Field("127.0.0.1", description="Where /livez, /readyz and /metrics listen")
     http_port: int = Field(

@@ -110,7 +110,13 @@ class Standby:
             log.warning("refused a read: %s", violation.detail, extra={"reason": violation.reason})
             answer: Answer = error_for(violation)
         else:
-            answer = NOT_WRITING if request.is_write else await self._answer(request)
+            try:
+                answer = NOT_WRITING if request.is_write else await self._answer(request)
+            except asyncio.CancelledError:
+                # The channel lives on when this process becomes the writer: nobody else would
+                # ever get what is kept on it.
+                self._link.nack([message], requeue=True)
+                raise
         body = wire_reply(answer, term=self.follower.term, offset=self.follower.offset)
         self._link.send([reply_to(message, body)])
         self._link.ack([message])

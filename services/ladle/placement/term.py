@@ -22,6 +22,7 @@ from ladle.placement.on_request import OnRequest
 from ladle.placement.outbox import Outbox
 from ladle.placement.outgoing import encode_outbound
 from ladle.placement.settings import PlacementSettings
+from ladle.placement.stopping import within
 from ladle.placement.strangers import Strangers
 from ladle.placement.writer import Writer, WriterLimits
 from ladle_contracts.clock import Clock
@@ -29,6 +30,9 @@ from ladle_contracts.link import Consumer, Link, LinkError, Outgoing, Unroutable
 from ladle_contracts.topology import Topology
 
 log = logging.getLogger("ladle.placement")
+
+CANCEL_MS_MAX = 2_000
+"""How long the end of a term waits for the broker to stop its deliveries."""
 
 MARKER_PAUSE_MS = 1_000
 MARKER_AGAIN_MS = 30_000
@@ -225,16 +229,19 @@ class Term:
 
         Raises what the last batch failed with, once everything has ended.
         """
-        cancelled = await asyncio.gather(
-            *(consumer.cancel() for consumer in self._consumers), return_exceptions=True
-        )
-        for error in filter(None, cancelled):
-            log.debug("a consumer was gone already: %s", error)
+        await within(CANCEL_MS_MAX, "stopping the deliveries", self._cancel_consumers())
         try:
             if clean and self._loaded and not self.over.done():
                 await self._finish(grace_ms)
         finally:
             await self._let_go()
+
+    async def _cancel_consumers(self) -> None:
+        cancelled = await asyncio.gather(
+            *(consumer.cancel() for consumer in self._consumers), return_exceptions=True
+        )
+        for error in filter(None, cancelled):
+            log.debug("a consumer was gone already: %s", error)
 
     async def _finish(self, grace_ms: int) -> None:
         try:
