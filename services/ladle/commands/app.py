@@ -9,6 +9,7 @@ from ladle.commands import (
     audit,
     bench,
     broker,
+    chaos,
     database,
     dead_letters,
     doctor,
@@ -80,3 +81,4 @@ app.add_typer(audit.app, name="audit", rich_help_panel=CARE)
 app.add_typer(database.app, name="db", rich_help_panel=CARE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CARE)
 app.add_typer(bench.app, name="bench", rich_help_panel=CARE)
+app.command(rich_help_panel=CARE)(chaos.chaos)
