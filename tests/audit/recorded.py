@@ -14,6 +14,7 @@ from ladle.core.record import FIRST_PREV_HASH, Entry, Kind, Record
 from ladle.core.timers import next_due_ms
 from ladle.core.view import View
 from ladle.journal.chain import seal
+from ladle.journal.snapshots import Anchor
 from ladle.journal.store import Head, OutboxCursor, Snapshot
 from ladle.journal.subjects import subjects
 from tests.core.cell import LIFE, Cell, Outcome
@@ -239,8 +240,19 @@ class Held:
         return self._rows
 
     def pages(self, after_offset: int = 0) -> Iterator[list[Item]]:
-        for start in range(0, len(self._items), 100):
-            yield self._items[start : start + 100]
+        items = [
+            item
+            for item in self._items
+            if not after_offset or not isinstance(item, Record) or item.offset > after_offset
+        ]
+        for start in range(0, len(items), 100):
+            yield items[start : start + 100]
+
+    def snapshots(self) -> list[Anchor]:
+        return []
+
+    def view_of(self, anchor: Anchor) -> View:
+        raise LookupError(anchor)
 
     def share_read(self, offset: int) -> float | None:
         return None

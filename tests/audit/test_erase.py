@@ -12,6 +12,7 @@ from ladle.core.record import FIRST_PREV_HASH, Kind
 from ladle.journal.chain import open_record
 from ladle.journal.fold import loaded
 from ladle.journal.open import open_store
+from ladle.journal.snapshots import capture, keep, unpacked
 from ladle.journal.store import LeaseLost, OutboxCursor
 from tests.fixtures.manual_clock import ManualClock
 from tests.journal.making import AT_MS, fresh_store
@@ -255,3 +256,39 @@ async def test_a_name_inside_another_is_not_meant(store, writer):
     assert not names_room(record, ROOM)
     record.body = orjson.dumps({"payload": {"data": {"rooms": [{"room_id": ROOM}]}}})
     assert names_room(record, ROOM)
+
+
+async def test_no_snapshot_keeps_the_room(store, writer):
+    """One that was made while the room lived is forgotten with it; others stay."""
+    makes = await small_day_with_snapshots(store, writer)
+    erased = await eraser(store).run()
+    assert erased.offset is not None
+    assert await store.snapshots() == [makes["after"]]
+    assert ORJSON_ROOM not in unpacked(await store.snapshot(makes["after"]))
+
+
+ORJSON_ROOM = orjson.dumps(ROOM)
+
+
+async def small_day_with_snapshots(store, writer):
+    """One more life of the room: a snapshot in the midst of it, and one when it is forgotten."""
+    made = {}
+    writer.register("sfu-1", workers=1)  # It was silent for so long that nothing is placed there.
+    answer = writer.ask("allocate", room_id=ROOM)
+    await writer.commit()
+    made["within"] = await keep_one(store, writer)
+    assert ORJSON_ROOM in unpacked(await store.snapshot(made["within"]))
+    writer.ask("release", room_id=ROOM, allocation_id=answer["allocation_id"])
+    writer.tick(FORGOTTEN_MS)
+    await writer.commit()
+    made["after"] = await keep_one(store, writer)
+    await published(writer)
+    return made
+
+
+async def keep_one(store, writer):
+    made = await capture(store)
+    await keep(store, made)
+    writer.fold(Kind.SNAPSHOT, made.payload)
+    await writer.commit()
+    return made.head.offset

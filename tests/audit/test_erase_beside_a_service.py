@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from ladle.audit.erase import Erased, Eraser, NotPublished, holder_name
+from ladle.audit.erase import Erased, Eraser, NotPublished
 from ladle.audit.open import open_source
 from ladle.audit.verify import verify
+from ladle.journal.alone import holder_name
 from ladle.journal.open import open_store
 from ladle_contracts.clock import SystemClock
 from ladle_contracts.errors import PlacementError
@@ -24,7 +25,7 @@ async def erase(url: str) -> Erased:
     try:
         async with asyncio.timeout(10):
             while True:
-                eraser = Eraser(store, ROOM, clock=SystemClock(), holder=holder_name())
+                eraser = Eraser(store, ROOM, clock=SystemClock(), holder=holder_name("erase"))
                 try:
                     return await eraser.run()
                 except NotPublished:

@@ -7,6 +7,7 @@ from ladle.core.record import Entry, Kind, Record
 from ladle.core.view import View
 from ladle.journal.chain import seal
 from ladle.journal.store import Batch, Changes, Head, Lease, Store
+from ladle.journal.subjects import subjects
 from ladle_contracts.events import RoomCreated, RoomDeleted, ServerRegistered, WorkerStatus
 from ladle_contracts.requests import Allocate, Move, Release
 from tests.journal.making import AT_MS, SALT, head_of
@@ -32,19 +33,23 @@ class SmallWriter:
         self.sequences: dict[str, int] = {}
         self._records: list[Record] = []
 
-    def fold(self, kind: Kind, payload: dict[str, Any], **about: Any) -> dict[str, Any]:
+    def fold(
+        self, kind: Kind, payload: dict[str, Any], origin: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """The outcome of one entry."""
         entry = Entry(
             offset=self.head.offset + 1,
             recorded_at_ms=self.now_ms,
             term=self.mine.term,
             kind=kind,
-            origin=about.pop("origin", {}),
+            origin=origin or {},
             inputs={},
             payload=payload,
         )
         outcome = apply(self.view, entry)
-        record = seal(entry, outcome, prev_hash=self.head.hash, salt=SALT, **about)
+        room_id, server_id = subjects(entry, outcome)
+        names = {"room_id": room_id, "server_id": server_id}
+        record = seal(entry, outcome, prev_hash=self.head.hash, salt=SALT, **names)
         self._records.append(record)
         self.head = head_of(record)
         return outcome
@@ -61,7 +66,7 @@ class SmallWriter:
             "time_ms": self.now_ms,
             "data": SAID[kind].model_validate(data).model_dump(mode="json"),
         }
-        return self.fold(Kind.EVENT, payload, server_id=server_id, room_id=data.get("room_id"))
+        return self.fold(Kind.EVENT, payload)
 
     def register(self, server_id: str, workers: int = 2, capacity: int = 500) -> None:
         described = [{"worker_id": str(n), "capacity_consumers": capacity} for n in range(workers)]
@@ -78,9 +83,7 @@ class SmallWriter:
             "digest": "0" * 64,
             "body": shaped,
         }
-        outcome = self.fold(
-            Kind.REQUEST, payload, origin={"user": "backend"}, room_id=body["room_id"]
-        )
+        outcome = self.fold(Kind.REQUEST, payload, origin={"user": "backend"})
         reply: dict[str, Any] = outcome["reply"]
         return reply
 

@@ -123,7 +123,7 @@ async def test_a_room_adopted_from_a_list(writer):
         "time_ms": AT_MS,
         "data": status.model_dump(mode="json"),
     }
-    writer.fold(Kind.EVENT, payload, server_id="sfu-1")
+    writer.fold(Kind.EVENT, payload)
     found = await told(writer)
     assert found.record.offset == writer.head.offset
     assert "server sfu-1 said" in found.lines[0]
@@ -190,7 +190,6 @@ async def test_a_room_taken_over_by_a_list(writer):
             "time_ms": AT_MS,
             "data": {"room_id": "another", "allocation_id": None, "reason": None},
         },
-        server_id=home,
     )
     assert writer.view.rooms["standup"].phase == "stranded"
     writer.tell("worker-status", other, workers=[], rooms=[listed], complete=True)

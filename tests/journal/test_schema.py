@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -20,7 +21,7 @@ from ladle.journal.tables import JOURNAL, VIEW, metadata
 from ladle.journal.url import parse
 from tests.journal.making import batch_after, fresh_store, writer_of
 
-LOG = {"journal", "lease", "outbox"}
+LOG = {"journal", "lease", "outbox", "snapshot"}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -81,6 +82,25 @@ async def test_an_upgrade_of_what_is_current_changes_nothing(database_url):
     assert await store.load() == before
     await store.append(mine, batch_after(before.head))
     await store.close()
+
+
+async def test_a_journal_of_the_first_version_is_kept_by_the_upgrade(database_url, monkeypatch):
+    """Made by the first revision, with a record in it; then everything that came since."""
+    newest = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _: newest(config, "0001"))
+    await schema.upgrade(database_url)
+    assert await schema.current(database_url) == 1
+    row = {column.name: "x" for column in JOURNAL.columns if column.type.python_type is str}
+    row |= {"offset": 1, "recorded_at_ms": 2, "term": 1, "schema_version": 1}
+    row |= {"body": b"{}", "salt": b"s", "kind": "tick", "room_id": None}
+    await on_database(database_url, lambda c: c.execute(JOURNAL.insert().values(row)), writes=True)
+    monkeypatch.setattr(command, "upgrade", newest)
+    assert await schema.upgrade(database_url) == schema.VERSION
+    store = open_store(database_url)
+    await store.open()
+    (kept,) = await store.records(0, 9)
+    await store.close()
+    assert (kept.body, kept.kind, kept.server_id) == (b"{}", "tick", "x")
 
 
 async def test_two_upgrades_at_once_take_turns(database_url):

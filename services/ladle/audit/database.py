@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 from sqlalchemy import AsyncAdaptedQueuePool, event, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from ladle.audit.errors import BadSource, SourceError, Unreachable, Unreadable
+from ladle.audit.errors import Altered, BadSource, SourceError, Unreachable, Unreadable
 from ladle.audit.source import PAGE, Claim, Item, Rows
+from ladle.core.view import View
 from ladle.journal.engine import SqliteConnection, engine_for
 from ladle.journal.reads import JournalReads
+from ladle.journal.snapshots import Anchor, BadSnapshot, anchored, view_of
 from ladle.journal.sqlite_errors import translate as translate_sqlite
 from ladle.journal.store import (
     Head,
@@ -65,13 +67,14 @@ class DatabaseSource:
             self._reads = _reads(target)
             self._run(self._reads.open)
             self._head: Head = self._run(self._reads.head)
+            self._anchors = self._run(lambda: anchored(self._reads))
         except BaseException:
             self.close()
             raise
 
     def claim(self) -> Claim:
         """The head as it was when the source was opened: a writer beside it may go on."""
-        return Claim(head=self._head)
+        return Claim(head=self._head, snapshots=tuple(each.offset for each in self._anchors))
 
     def rows(self) -> Rows | None:
         """All view rows in one consistent read; what is audited ends at its head from now on."""
@@ -92,6 +95,20 @@ class DatabaseSource:
                 return
             yield [record for record in page if record.offset <= self._head.offset]
             after = page[-1].offset
+
+    def snapshots(self) -> list[Anchor]:
+        kept = set(self._run(self._reads.snapshots))
+        return [anchor for anchor in self._anchors if anchor.offset in kept]
+
+    def view_of(self, anchor: Anchor) -> View:
+        try:
+            return view_of(self._run(lambda: self._reads.snapshot(anchor.offset)), anchor)
+        except BadSnapshot as error:
+            raise Altered(
+                f"the snapshot of record {anchor.offset} in {self.name} is not the one that was "
+                f"anchored: {error}",
+                "`ladle audit verify` folds the journal without it",
+            ) from error
 
     def share_read(self, offset: int) -> float | None:
         return offset / self._head.offset if self._head.offset else None

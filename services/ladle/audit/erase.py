@@ -3,8 +3,6 @@
 Source: docs/adr/0030-erase-under-a-term-of-its-own.md.
 """
 
-import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,29 +11,17 @@ from typing import Any
 import orjson
 
 from ladle.audit.erasures import spans_of
-from ladle.core.apply import apply
-from ladle.core.record import Entry, Kind, Record
+from ladle.core.record import Kind, Record
 from ladle.core.rows import COLUMNS
 from ladle.core.view import View
-from ladle.journal.chain import content_of, seal
+from ladle.journal.alone import batch_of, take_term
+from ladle.journal.chain import content_of
 from ladle.journal.fold import loaded
-from ladle.journal.store import (
-    Batch,
-    Changes,
-    Lease,
-    LeaseLost,
-    Store,
-    StoreBusy,
-    StoreError,
-)
+from ladle.journal.snapshots import BadSnapshot, unpacked
+from ladle.journal.store import Lease, LeaseLost, Store, StoreError
 from ladle_contracts.clock import Clock
 
 PAGE = 500
-SALT_BYTES = 16
-TRIES_MAX = 200
-TRY_AGAIN_MS = 10
-"""A busy writer beats with every batch, and the lease can be taken between two beats only."""
-
 Progress = Callable[[int], None]
 """(records looked at)."""
 
@@ -114,7 +100,8 @@ class Eraser:
             return self._nothing()
         # Asked before the lease is taken: who is refused has disturbed nobody.
         await self._check()
-        lease = await self._take()
+        await self._forget_snapshots()
+        lease = await take_term(self._store, self._clock, self._holder)
         try:
             await self._search()
             return await self._erase(lease, await self._check())
@@ -138,6 +125,20 @@ class Eraser:
                     self._note_what_it_sends(record)
             found.upto = records[-1].offset
             self._progress(found.upto)
+
+    async def _forget_snapshots(self) -> None:
+        """Drop the snapshots in which the room still is; going back then folds from an older one.
+
+        Before the records, whose erasing ends the work: who is killed in between begins anew.
+        """
+        needle = orjson.dumps(self._room_id)
+        for offset in await self._store.snapshots():
+            try:
+                knows = needle in unpacked(await self._store.snapshot(offset))
+            except BadSnapshot:
+                knows = True  # Nobody can tell, and nobody can use it.
+            if knows:
+                await self._store.drop_snapshot(offset)
 
     def _note_what_it_sends(self, record: Record) -> None:
         count = len(content_of(record).get("outcome", {}).get("outbound", ()))
@@ -164,15 +165,6 @@ class Eraser:
             raise StillKnown(self._room_id, known)
         return loaded(snapshot)
 
-    async def _take(self) -> Lease:
-        """The next term, whoever holds this one. Raises StoreBusy."""
-        for _ in range(TRIES_MAX):
-            lease = await self._store.take_lease(self._holder, await self._store.lease())
-            if lease is not None:
-                return lease
-            await self._clock.sleep(TRY_AGAIN_MS)
-        raise StoreBusy("the lease could not be taken: its holder beats too fast")
-
     async def _erase(self, lease: Lease, view: View) -> Erased:
         wanted = self._wanted()
         head = await self._store.head()
@@ -181,28 +173,12 @@ class Eraser:
         payload: dict[str, Any] = {"records": [list(span) for span in spans_of(wanted)]}
         if self._reason is not None:
             payload["reason"] = self._reason
-        entry = Entry(
-            offset=head.offset + 1,
-            recorded_at_ms=max(head.recorded_at_ms, self._clock.unix_ms()),
-            term=lease.term,
-            kind=Kind.ERASED,
-            origin={},
-            inputs={},
-            payload=payload,
-        )
-        outcome = apply(view, entry)
-        record = seal(entry, outcome, prev_hash=head.hash, salt=os.urandom(SALT_BYTES))
-        batch = Batch([record], Changes(view.take_changes()))
+        batch = batch_of(view, head, lease, self._clock, Kind.ERASED, payload)
         await self._store.erase(lease, batch, wanted)
-        return Erased(record.offset, len(wanted), len(self._found.mentions))
+        return Erased(batch.records[0].offset, len(wanted), len(self._found.mentions))
 
     def _nothing(self) -> Erased:
         return Erased(None, 0, len(self._found.mentions))
-
-
-def holder_name() -> str:
-    """A name for the lease row that no other process has."""
-    return f"erase-{uuid.uuid4().hex}"
 
 
 def names_room(record: Record, room_id: str) -> bool:

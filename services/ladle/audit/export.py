@@ -15,7 +15,8 @@ from ladle.audit.export_files import FORMATS, HashingFile, RowWriter
 from ladle.audit.export_rows import Row, Wanted, row_of
 from ladle.audit.form import COLUMNS
 from ladle.audit.manifest import FORMAT, FORMAT_VERSION, MANIFEST, UNFINISHED
-from ladle.core.record import Record
+from ladle.core.record import Kind, Record
+from ladle.journal.snapshots import anchor_of
 from ladle.journal.store import Head
 
 ROWS_PER_FILE = 500_000
@@ -71,6 +72,7 @@ class Export:
         self._rows_per_file = rows_per_file
         self._open: _OpenFile | None = None
         self._files: list[FileEntry] = []
+        self._snapshots: list[int] = []
         self.rows = 0
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -78,6 +80,7 @@ class Export:
 
     def add(self, records: Sequence[Record]) -> None:
         """Write those of the page that are wanted."""
+        self._snapshots += snapshots_in(records)
         rows = [row_of(r, redact=self._redact) for r in records if self._wanted.takes(r)]
         while rows:
             current = self._open or self._new_file(rows[0]["offset"])
@@ -105,6 +108,8 @@ class Export:
             "first_offset": self._files[0].first_offset if self._files else None,
             "last_offset": self._files[-1].last_offset if self._files else None,
             "head": {"offset": head.offset, "hash": head.hash},
+            # A reader who goes through once must know where to take the digests of the state.
+            "snapshots": self._snapshots,
             "files": [asdict(entry) for entry in self._files],
         }
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
@@ -149,3 +154,9 @@ class Export:
                 current.name, current.rows, current.first_offset, current.last_offset, size, sha256
             )
         )
+
+
+def snapshots_in(records: Sequence[Record]) -> list[int]:
+    """Offsets after which a snapshot was made, as far as these records anchor one."""
+    anchors = [anchor_of(record) for record in records if record.kind == Kind.SNAPSHOT]
+    return [anchor.offset for anchor in anchors if anchor is not None]

@@ -15,6 +15,8 @@ from ladle.audit.parquet import MAGIC as PARQUET
 from ladle.audit.parquet import read_parquet
 from ladle.audit.source import PAGE, Claim, Fault, Flaw, Item, Rows
 from ladle.core.record import Record
+from ladle.core.view import View
+from ladle.journal.snapshots import Anchor
 
 GZIP = b"\x1f\x8b"
 CHUNK = 1 << 20
@@ -63,6 +65,13 @@ class FileSource:
                     page = []
         if page:
             yield page
+
+    def snapshots(self) -> list[Anchor]:
+        """An export has the records that anchor them, and not their content."""
+        return []
+
+    def view_of(self, anchor: Anchor) -> View:
+        raise LookupError(f"{self.name} holds no snapshot of record {anchor.offset}")
 
     def share_read(self, offset: int) -> float | None:
         return min(1.0, self._read / self._bytes) if self._bytes else None

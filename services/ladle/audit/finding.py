@@ -19,6 +19,7 @@ class Law(StrEnum):
     BODY = "body"  # the body is canonical JSON of an entry and its outcome
     OUTCOME = "outcome"  # the core comes to the recorded outcome
     ROWS = "rows"  # the view's tables are what folding the journal gives
+    SNAPSHOT = "snapshot"  # a kept snapshot, and its anchor, are what folding gives there
     ERASED = "erased"  # where content is missing, a later record answers for it
     HEAD = "head"  # the log ends with the hash that was told beforehand
 

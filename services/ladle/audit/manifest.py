@@ -77,6 +77,9 @@ def _listed(folder: Path, file: dict[str, Any]) -> Listed:
 def _claim(told: dict[str, Any]) -> Claim:
     if told["complete"]:
         head = told["head"]
-        return Claim(head=Head(int(head["offset"]), str(head["hash"]), 0))
+        return Claim(
+            head=Head(int(head["offset"]), str(head["hash"]), 0),
+            snapshots=tuple(int(offset) for offset in told.get("snapshots", ())),
+        )
     filters = ", ".join(f"{name} {value}" for name, value in sorted(told["filters"].items()))
     return Claim(selected=filters or "a filter")

@@ -16,6 +16,7 @@ from ladle.core.apply import apply
 from ladle.core.record import Record
 from ladle.core.view import View
 from ladle.journal.chain import Opened, open_record
+from ladle.journal.snapshots import Anchor
 
 VERIFY_ADVICE = "`ladle audit verify` says all that is wrong with it"
 WHOLE_ADVICE = "give the journal, or a complete export of it"
@@ -24,10 +25,18 @@ WHOLE_ADVICE = "give the journal, or a complete export of it"
 class Replay:
     """The view of a source, going forward only. `to`, or `steps` record by record.
 
-    Raises SourceError where a record is missing, changed, erased or unknown.
+    near: the first moment that is wanted; the replay may then start from a snapshot below it.
+    start: that snapshot, if one was taken. Raises SourceError where a record is missing, changed,
+    erased or unknown.
     """
 
-    def __init__(self, source: Source, progress: Progress = lambda records, share: None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        progress: Progress = lambda records, share: None,
+        *,
+        near: Moment | None = None,
+    ) -> None:
         claim = source.claim()
         if claim.after_offset or claim.selected is not None:
             raise Incomplete(
@@ -38,8 +47,40 @@ class Replay:
         self._source = source
         self._progress = progress
         self._walk = Walk(claim.after_offset, claim.after_hash)
+        self.start: Anchor | None = None
+        if near is not None:
+            self._start_near(near)
         self._records = self._checked()
         self._next: Record | None = next(self._records, None)
+
+    def _start_near(self, moment: Moment) -> None:
+        """Begin at the newest good snapshot that is not past the moment; at the log's if none."""
+        for anchor in reversed(self._source.snapshots()):
+            if _is_past(anchor, moment):
+                continue
+            try:
+                view = self._source.view_of(anchor)
+            except Altered:
+                continue  # `verify` tells; an older one, or the log from its beginning, will do.
+            self._follow_to_its_anchor(anchor)
+            self.view, self.start = view, anchor
+            self._walk = Walk(anchor.offset, anchor.hash)
+            return
+
+    def _follow_to_its_anchor(self, anchor: Anchor) -> None:
+        """The chain from the snapshot's record to the one that anchors it: a few hundred links.
+
+        Without it, a made-up anchor would do for a state that never was.
+        """
+        walk = Walk(anchor.offset, anchor.hash)
+        for page in self._source.pages(anchor.offset):
+            for item in page:
+                if isinstance(item, Flaw):
+                    raise _refusal(item)
+                for finding in walk.step(item):
+                    raise Altered(f"record {finding.offset}: {finding.said}", VERIFY_ADVICE)
+                if item.offset >= anchor.anchored_at:
+                    return
 
     def to(self, moment: Moment) -> None:
         """Fold all records up to this one, or up to this time; Incomplete for an offset past it."""
@@ -76,7 +117,7 @@ class Replay:
 
     def _checked(self) -> Iterator[Record]:
         count = 0
-        for page in self._source.pages():
+        for page in self._source.pages(self._walk.offset):
             for item in page:
                 if isinstance(item, Flaw):
                     raise _refusal(item)
@@ -101,7 +142,7 @@ class Replay:
             )
 
 
-def _is_past(record: Record, moment: Moment) -> bool:
+def _is_past(record: Record | Anchor, moment: Moment) -> bool:
     if moment.offset is not None:
         return record.offset > moment.offset
     return moment.unix_ms is not None and record.recorded_at_ms > moment.unix_ms

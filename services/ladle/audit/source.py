@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from ladle.core.record import FIRST_PREV_HASH, Record
+from ladle.core.view import View
+from ladle.journal.snapshots import Anchor
 from ladle.journal.store import Head, Snapshot
 
 PAGE = 1_000
@@ -43,12 +45,15 @@ class Claim:
     after: the record before the first (offset 0 and 64 zeros for a whole journal).
     head: the last record; None: only reading it tells.
     selected: the filter that left records out, in words; None: all of the range are there.
+    snapshots: records after which the view was kept. A later record anchors the digest of each, so
+        who reads once must know beforehand where to take it.
     """
 
     after_offset: int = 0
     after_hash: str = FIRST_PREV_HASH
     head: Head | None = None
     selected: str | None = None
+    snapshots: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,14 @@ class Source(Protocol):
 
     def pages(self, after_offset: int = 0) -> Iterator[list[Item]]:
         """Everything behind `after_offset`, in the order in which it stands there."""
+        ...
+
+    def snapshots(self) -> list[Anchor]:
+        """Snapshots that the log anchors and whose content is beside it, by offset."""
+        ...
+
+    def view_of(self, anchor: Anchor) -> View:
+        """The view that a snapshot holds; raises Altered where it is not the anchored one."""
         ...
 
     def share_read(self, offset: int) -> float | None:

@@ -13,6 +13,7 @@ from ladle.audit.erasures import Erasures
 from ladle.audit.errors import INCOMPLETE, VERIFIED, VIOLATION, Unreadable
 from ladle.audit.finding import Finding, Findings, Law
 from ladle.audit.rows import differing_rows
+from ladle.audit.snapshots import SnapshotCheck
 from ladle.audit.source import Claim, Fault, Flaw, Item, Rows, Source
 from ladle.audit.walk import Gaps, Walk, is_erased
 from ladle.core.record import FIRST_PREV_HASH, SCHEMA_VERSION, Kind, Record
@@ -34,6 +35,7 @@ class Report:
 
     derived: records that the core derived again; erased: whose content was taken away.
     rows: rows of the view that were compared; None where they were not.
+    snapshots: anchors of snapshots that were held against the fold.
     missing: ends and pieces that are not there, each a sentence. unchecked: likewise.
     """
 
@@ -43,6 +45,7 @@ class Report:
     derived: int = 0
     erased: int = 0
     rows: int | None = None
+    snapshots: int = 0
     findings: Findings = field(default_factory=Findings)
     gaps: Gaps = field(default_factory=Gaps)
     missing: list[str] = field(default_factory=list)
@@ -69,6 +72,8 @@ def verify(source: Source, progress: Progress = lambda records, share: None) -> 
             check.item(item)
         progress(report.records, source.share_read(check.walk.offset))
     check.end(rows)
+    for finding in check.snapshots.kept(source):
+        report.findings.add(finding)
     report.seconds = time.perf_counter() - started
     return report
 
@@ -83,6 +88,7 @@ class _Check:
         self.walk.gaps = report.gaps
         self.derivation = Derivation()
         self.erasures = Erasures()
+        self.snapshots = SnapshotCheck(claim.snapshots)
         if claim.after_offset:
             first = claim.after_offset + 1
             self.derivation.stop(first, f"it begins at record {first}, without those before it")
@@ -129,6 +135,11 @@ class _Check:
             record = replace(record, offset=walk.offset)
         for finding in self.derivation.step(record):
             report.findings.add(finding)
+        if self.derivation.stopped is None:
+            self.snapshots.note(self.derivation.view, record)
+        if record.kind == Kind.SNAPSHOT:
+            for finding in self.snapshots.anchor(record):
+                report.findings.add(finding)
 
     def _answered(self, record: Record) -> None:
         try:
@@ -143,6 +154,9 @@ class _Check:
         report.head = walk.head
         report.derived = self.derivation.records
         self._head()
+        report.snapshots = self.snapshots.compared
+        if self.snapshots.passed_over:
+            report.unchecked.append(self.snapshots.passed_over)
         if self.derivation.stopped is not None:
             offset, why = self.derivation.stopped
             last = f" to {walk.offset}" if walk.offset > offset else ""

@@ -59,8 +59,16 @@ def verify(source: SourceOption = None, json_: JsonOption = False) -> None:
 
 @app.command()
 @command
-def at(when: When, source: SourceOption = None, json_: JsonOption = False) -> None:
-    """Print the load view as it was, folded from the records alone.
+def at(
+    when: When,
+    source: SourceOption = None,
+    from_start: Annotated[
+        bool,
+        typer.Option("--from-start", help="Fold from the first record and trust no snapshot."),
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Print the load view as it was, folded from the records or from the nearest snapshot below.
 
     Example: ladle audit at 2026-11-22T09:00:00Z --source export/
     """
@@ -69,17 +77,23 @@ def at(when: When, source: SourceOption = None, json_: JsonOption = False) -> No
 
     moment = moment_of(when)
     with opened(source) as log:
-        replay = Replay(log, Progress())
+        replay = Replay(log, Progress(), near=None if from_start else moment)
         replay.to(moment)
-    view = replay.view
+    view, start = replay.view, replay.start
     reply = queries.fleet_view(view)
     time_ = to_rfc3339(view.recorded_at_ms)
     if json_:
         rooms = queries.rooms(view, limit=len(view.rooms))["rooms"]
-        print_json({**reply, "recorded_at": time_, "digest": view.digest(), "rooms": rooms})
+        told = {"recorded_at": time_, "digest": view.digest(), "rooms": rooms}
+        print_json({**reply, **told, "snapshot": None if start is None else start.offset})
         return
     print_view(ViewReply.model_validate({**reply, "term": 0, "journal_offset": view.offset}))
     show(f"recorded at {time_}, digest of all rows {view.digest()}")
+    if start is not None:
+        show(
+            f"from the snapshot of record {start.offset}, which record {start.anchored_at} anchors "
+            f"and {view.offset - start.offset:,} records follow"
+        )
 
 
 @app.command()
@@ -106,7 +120,7 @@ def diff(
         fail(USAGE, f"there is no table {table}", f"one of {', '.join(TABLES)}")
     first, second = moment_of(before), moment_of(after)
     with opened(source) as log:
-        replay = Replay(log, Progress())
+        replay = Replay(log, Progress(), near=first)
         replay.to(first)
         offset, state = replay.view.offset, state_of(replay.view)
         replay.to(second)

@@ -59,7 +59,8 @@ def erase(
 
 
 async def _erase(room: str, mentions: bool, reason: str | None) -> "Erased":
-    from ladle.audit.erase import Eraser, holder_name
+    from ladle.audit.erase import Eraser
+    from ladle.journal.alone import holder_name
     from ladle.journal.open import open_store
     from ladle.placement.settings import PlacementSettings
     from ladle_contracts.clock import SystemClock
@@ -79,7 +80,7 @@ async def _erase(room: str, mentions: bool, reason: str | None) -> "Erased":
             store,
             room,
             clock=SystemClock(),
-            holder=holder_name(),
+            holder=holder_name("erase"),
             with_mentions=mentions,
             reason=reason,
             progress=progress,

@@ -33,6 +33,7 @@ def report_json(report: "Report") -> dict[str, Any]:
         "derived": report.derived,
         "erased": report.erased,
         "rows": report.rows,
+        "snapshots": report.snapshots,
         "violations": {
             "count": report.findings.count,
             "by_law": {str(law): count for law, count in sorted(report.findings.counts.items())},
@@ -73,6 +74,8 @@ def print_report(report: "Report") -> None:
     show(f"outcomes  {report.derived:,} derived again and compared byte for byte", markup=False)
     rows = "none beside the log" if report.rows is None else f"{report.rows:,} compared"
     show(f"rows      {rows}", markup=False)
+    if report.snapshots:
+        show(f"snapshots {report.snapshots:,} compared", markup=False)
     for said in report.unchecked:
         show(f"not checked: {said}", markup=False)
     for first, last in report.gaps.ranges:

@@ -1,12 +1,16 @@
 """`ladle db`: the journal's schema."""
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ladle.commands.guard import check_database, command
-from ladle.commands.output import UNREACHABLE, fail, print_json, show
+from ladle.commands.output import NO, UNREACHABLE, fail, print_json, show
+
+if TYPE_CHECKING:
+    from ladle.core.record import Record
+    from ladle.journal.snapshots import Captured
 
 app = typer.Typer(no_args_is_help=True, help="The database of journal and view.")
 
@@ -44,3 +48,62 @@ def upgrade(
         show(f"already at version {after}")
     else:
         show(f"upgraded from {'nothing' if before is None else before} to version {after}")
+
+
+@app.command()
+@command
+def snapshot(
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Keep the view as it is now, so that going back to what follows starts from here.
+
+    The service does so by itself each LADLE_SNAPSHOT_RECORDS records. A writer that is active
+    stands down for a moment and goes on. Exit code 1 where there is no record yet.
+
+    Example: ladle db snapshot
+    """
+    from ladle.journal.store import SchemaTooNew, StoreError
+    from ladle.placement.settings import PlacementSettings
+
+    url = PlacementSettings().database
+    check_database(url)
+    try:
+        done = asyncio.run(_snapshot(url))
+    except SchemaTooNew as error:
+        fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
+    except StoreError as error:
+        fail(UNREACHABLE, str(error), "run it again; what was kept without an anchor is dropped")
+    if done is None:
+        fail(NO, "the journal is empty", "there is nothing to keep yet")
+    made, record = done
+    if json_:
+        print_json({"status": "ok", **made.payload, "anchored_at": record.offset})
+        return
+    size = sum(map(len, made.parts))
+    show(
+        f"kept the view after record {made.head.offset} in {size:,} bytes; record "
+        f"{record.offset} anchors its digest {made.digest}"
+    )
+
+
+async def _snapshot(url: str) -> "tuple[Captured, Record] | None":
+    from ladle.core.record import Kind
+    from ladle.journal.alone import append_alone, holder_name
+    from ladle.journal.open import open_store
+    from ladle.journal.snapshots import capture, keep
+    from ladle_contracts.clock import SystemClock
+
+    store = open_store(url)
+    await store.open()
+    try:
+        made = await capture(store)
+        if not made.head.offset:
+            return None
+        await keep(store, made)
+        name = holder_name("snapshot")
+        record = await append_alone(store, SystemClock(), name, Kind.SNAPSHOT, made.payload)
+        # A writer whose term began meanwhile has dropped what nothing anchored yet.
+        await keep(store, made)
+        return made, record
+    finally:
+        await store.close()

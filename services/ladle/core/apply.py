@@ -124,4 +124,7 @@ KINDS: Mapping[str, Callable[[Step, Entry, Mapping[str, Any] | None], Outcome]] 
     Kind.CAUGHT_UP: _caught_up,
     Kind.CLOCK_STEP: _noted,
     Kind.ERASED: _noted,
+    Kind.SNAPSHOT: _noted,
+    Kind.ARCHIVED: _noted,
+    Kind.LOSS_ACCEPTED: _noted,
 }

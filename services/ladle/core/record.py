@@ -32,6 +32,9 @@ class Kind(StrEnum):
     CAUGHT_UP = "caught-up"
     CLOCK_STEP = "clock-step"
     ERASED = "erased"
+    SNAPSHOT = "snapshot"
+    ARCHIVED = "archived"
+    LOSS_ACCEPTED = "loss-accepted"
 
 
 class Entry(NamedTuple):

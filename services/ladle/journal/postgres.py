@@ -131,6 +131,20 @@ class PostgresStore(JournalReads):
 
         return await self._appends.run(resolve)
 
+    async def keep_snapshot(self, offset: int, part: int, content: bytes) -> None:
+        await self._execute(statements.keep_part(_marks(3)), offset, part, content)
+
+    async def drop_snapshot(self, offset: int) -> None:
+        await self._execute(statements.drop_parts("$1"), offset)
+
+    async def _execute(self, text: str, *given: object) -> None:
+        """One statement that may be repeated, beside the appends."""
+
+        async def execute(connection: asyncpg.Connection) -> None:
+            await connection.execute(text, *given)
+
+        await self._leases.run(execute)
+
     async def move_outbox(self, mine: Lease, cursor: OutboxCursor) -> None:
         async def move(connection: asyncpg.Connection) -> None:
             async with connection.transaction(isolation="read_committed"):

@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ladle.core.record import FIRST_PREV_HASH, Record
+from ladle.core.record import FIRST_PREV_HASH, Kind, Record
 from ladle.journal import schema
 from ladle.journal.store import (
     Head,
@@ -21,10 +22,14 @@ from ladle.journal.store import (
     StoreError,
     Values,
 )
-from ladle.journal.tables import JOURNAL, LEASE, OUTBOX, VIEW
+from ladle.journal.tables import JOURNAL, KEEPING, LEASE, OUTBOX, SNAPSHOT, VIEW
 
 T = TypeVar("T")
 RETRY_S = 0.05
+
+SLICE_ROWS = 500
+"""Rows that are handed over at once: about a millisecond of this process's time."""
+
 Translate = Callable[[BaseException], StoreError | None]
 
 
@@ -70,6 +75,50 @@ class JournalReads:
                 rows = await connection.execute(_view_rows(table))
                 tables[name] = [tuple(row) for row in rows]
             return Snapshot(head, tables, OutboxCursor(*(cursor or (0, 0))))
+
+        return await self._run(read)
+
+    @asynccontextmanager
+    async def steady(self) -> AsyncIterator["SteadyRead"]:
+        """One state of the view's tables, to be read in slices; it locks out no writer.
+
+        Not tried again where the database is busy: who needs it comes back later.
+        """
+        try:
+            async with self._engine.connect() as connection:
+                yield SteadyRead(connection, await _head(connection))
+        except StoreError:
+            raise
+        except Exception as error:
+            fault = self._fault(error)
+            if fault is None:
+                raise
+            raise fault from error
+
+    async def anchors(self, kind: Kind) -> list[Record]:
+        # Literals, not parameters: SQLite uses a partial index only where it can prove that the
+        # rows it wants are in it.
+        same = JOURNAL.c.kind == literal_column(f"'{kind.value}'")
+        wanted = select(JOURNAL).where(text(KEEPING), same).order_by(JOURNAL.c.offset)
+
+        async def read(connection: AsyncConnection) -> list[Record]:
+            return [Record(*row) for row in await connection.execute(wanted)]
+
+        return await self._run(read)
+
+    async def snapshots(self) -> list[int]:
+        wanted = select(SNAPSHOT.c.offset).distinct().order_by(SNAPSHOT.c.offset)
+
+        async def read(connection: AsyncConnection) -> list[int]:
+            return list(await connection.scalars(wanted))
+
+        return await self._run(read)
+
+    async def snapshot(self, offset: int) -> list[bytes]:
+        wanted = select(SNAPSHOT.c.content).where(SNAPSHOT.c.offset == offset)
+
+        async def read(connection: AsyncConnection) -> list[bytes]:
+            return list(await connection.scalars(wanted.order_by(SNAPSHOT.c.part)))
 
         return await self._run(read)
 
@@ -138,6 +187,20 @@ class JournalReads:
         # SQLAlchemy wraps the driver's error, and for asyncpg its own wrapper of it.
         driver = error.orig or error
         return self._translate(driver.__cause__ or driver) or StoreError(str(error))
+
+
+class SteadyRead:
+    """As `snapshots.Steady`, on a connection whose transaction is open."""
+
+    def __init__(self, connection: AsyncConnection, head: Head) -> None:
+        self.head = head
+        self._connection = connection
+
+    async def slices(self, table: str) -> AsyncIterator[Sequence[Values]]:
+        """All rows of a table in the order of their keys."""
+        found = await self._connection.stream(_view_rows(VIEW[table]))
+        async for rows in found.partitions(SLICE_ROWS):
+            yield [tuple(row) for row in rows]
 
 
 def _view_rows(table: Any) -> Select[Any]:

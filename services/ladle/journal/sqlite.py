@@ -84,6 +84,12 @@ class SqliteStore(JournalReads):
     async def move_outbox(self, mine: Lease, cursor: OutboxCursor) -> None:
         await self._write(_move_outbox, mine, cursor)
 
+    async def keep_snapshot(self, offset: int, part: int, content: bytes) -> None:
+        await self._write(_run, statements.keep_part(_MARKS), (offset, part, content))
+
+    async def drop_snapshot(self, offset: int) -> None:
+        await self._write(_run, statements.drop_parts("?"), (offset,))
+
     async def _pragma(self, text: str) -> None:
         if self._writer is None:
             raise StoreError("the store is not open")
@@ -125,6 +131,10 @@ def _transaction(connection: sqlite3.Connection, work: Callable[..., T], *args: 
             connection.execute("ROLLBACK")
         raise
     return result
+
+
+def _run(connection: sqlite3.Connection, text: str, given: tuple[object, ...]) -> None:
+    connection.execute(text, given)
 
 
 def _fence(connection: sqlite3.Connection, mine: Lease) -> None:

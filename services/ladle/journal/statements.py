@@ -68,6 +68,19 @@ def erase(empty: str, where: str) -> str:
     )
 
 
+def keep_part(marks: Sequence[str]) -> str:
+    """INSERT of a part of a snapshot (offset, part, content), unless it is there."""
+    return (
+        'INSERT INTO "snapshot" ("offset", "part", "content") '
+        f"VALUES ({', '.join(marks)}) ON CONFLICT DO NOTHING"
+    )
+
+
+def drop_parts(mark: str) -> str:
+    """DELETE of all parts of a snapshot: offset."""
+    return f'DELETE FROM "snapshot" WHERE "offset" = {mark}'
+
+
 def columns(table: Table) -> list[str]:
     """Column names in the order of the values, `reflects_offset` last."""
     names = [column.name for column in table.columns if column.name != "reflects_offset"]

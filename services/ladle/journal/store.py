@@ -5,11 +5,12 @@ transaction: fence, records, changed rows. Nothing is replied or acked before it
 Every method may raise StoreBusy and StoreBroken; the others say what else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ladle.core.record import Record
+from ladle.core.record import Kind, Record
 
 Key = tuple[Any, ...]
 Values = tuple[Any, ...]
@@ -112,6 +113,17 @@ class Snapshot:
     outbox: OutboxCursor
 
 
+class Steady(Protocol):
+    """One state of the view's tables, read in slices while others write."""
+
+    @property
+    def head(self) -> Head: ...
+
+    def slices(self, table: str) -> AsyncIterator[Sequence[Values]]:
+        """All rows of a table in the order of their keys, some hundred at a time."""
+        ...
+
+
 class Store(Protocol):
     """Journal and view of one cell in one database."""
 
@@ -170,6 +182,10 @@ class Store(Protocol):
         """All view rows, the head and the outbox cursor in one consistent read."""
         ...
 
+    def steady(self) -> AbstractAsyncContextManager[Steady]:
+        """The same state, for who has time: rows come in slices, and nobody waits for them."""
+        ...
+
     async def row(self, table: str, key: Key) -> Values | None:
         """One view row as of the last commit, columns in the order of its dataclass."""
         ...
@@ -190,6 +206,33 @@ class Store(Protocol):
         kinds: Sequence[str] = (),
     ) -> list[Record]:
         """Records that name the room or server, in order; for `decisions`, `history`, `explain`."""
+        ...
+
+    async def anchors(self, kind: Kind) -> list[Record]:
+        """All records of one of the kinds about how the journal is kept, in order; there are few.
+
+        For `snapshot`, `archived` and `loss-accepted`; of other kinds there are none here.
+        """
+        ...
+
+    async def snapshots(self) -> list[int]:
+        """Offsets of which parts of a snapshot are kept, whole or not, ascending."""
+        ...
+
+    async def snapshot(self, offset: int) -> list[bytes]:
+        """The parts of a snapshot in order; none where it is not kept."""
+        ...
+
+    async def keep_snapshot(self, offset: int, part: int, content: bytes) -> None:
+        """Keep one part, in a transaction of its own; writing it again changes nothing.
+
+        Not fenced: the bytes follow from the journal, and nobody reads them before a record that
+        the fence let through anchors them.
+        """
+        ...
+
+    async def drop_snapshot(self, offset: int) -> None:
+        """Forget all parts of a snapshot; no error where there are none."""
         ...
 
     async def move_outbox(self, mine: Lease, cursor: OutboxCursor) -> None:

@@ -44,6 +44,15 @@ def _found_by(column: str) -> Index:
     return Index(f"journal_{column}", column, "offset", sqlite_where=named, postgresql_where=named)
 
 
+KEEPING = "kind IN ('snapshot', 'archived', 'loss-accepted')"
+"""Records about how the journal itself is kept: few among many, and looked for by kind."""
+
+
+def _kept() -> Index:
+    kinds = text(KEEPING)
+    return Index("journal_keeping", "kind", "offset", sqlite_where=kinds, postgresql_where=kinds)
+
+
 class Base(SQLModel):
     """Metadata of our own: another library's SQLModel classes are no drift of ours."""
 
@@ -54,7 +63,7 @@ class JournalRow(Base, table=True):
     """One record, as `core.record.Record`; `room_id` and `server_id` alone are not hashed."""
 
     __tablename__ = "journal"
-    __table_args__ = (_found_by("room_id"), _found_by("server_id"), _STRICT)
+    __table_args__ = (_found_by("room_id"), _found_by("server_id"), _kept(), _STRICT)
 
     offset: int = _key(INT)
     recorded_at_ms: int = _int()
@@ -92,6 +101,17 @@ class OutboxRow(Base, table=True):
     id: int = _key(INT)
     offset: int = _int()
     index: int = _int()
+
+
+class SnapshotRow(Base, table=True):
+    """A part of a snapshot: the view after record `offset`, compressed; parts count from 0."""
+
+    __tablename__ = "snapshot"
+    __table_args__ = _STRICT
+
+    offset: int = _key(INT)
+    part: int = _key(INT)
+    content: bytes = _bytes()
 
 
 class ViewRow(Base):
@@ -272,5 +292,6 @@ metadata = Base.metadata
 JOURNAL: Table = metadata.tables["journal"]
 LEASE: Table = metadata.tables["lease"]
 OUTBOX: Table = metadata.tables["outbox"]
+SNAPSHOT: Table = metadata.tables["snapshot"]
 VIEW: dict[str, Table] = {name: metadata.tables[name] for name in rows.TABLES}
 """The view's tables by name, in the order of a dump."""

@@ -68,6 +68,13 @@ class PlacementSettings(ClientSettings):
         "",
         description="user=server_id pairs, separated by commas, where the names differ",
     )
+    snapshot_records: int = Field(
+        100_000,
+        ge=0,
+        le=100_000_000,
+        description="A snapshot of the view each so many records, so that going back is quick; "
+        "0: none",
+    )
     policy: Literal["least-loaded", "pack", "two-choice", "region-first"] = Field(
         "least-loaded", description="Which of the workers that fit is chosen"
     )

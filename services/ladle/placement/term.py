@@ -22,6 +22,7 @@ from ladle.placement.on_request import OnRequest
 from ladle.placement.outbox import Outbox
 from ladle.placement.outgoing import encode_outbound
 from ladle.placement.settings import PlacementSettings
+from ladle.placement.snapshots import Snapshots
 from ladle.placement.stopping import within
 from ladle.placement.strangers import Strangers
 from ladle.placement.writer import Writer, WriterLimits
@@ -130,11 +131,22 @@ class Term:
         await self.writer.drain()
         self._spawn(self.writer.run_timers())
         self._spawn(self._outbox.run())
+        self._spawn(self._snapshots().run())
         self._set_marker()
         await self._consume()
         log.info(
             "writing",
             extra={"term": self.lease.term, "offset": head.offset, "holder": self._holder},
+        )
+
+    def _snapshots(self) -> Snapshots:
+        writer = self.writer
+        return Snapshots(
+            self._store,
+            every=self._settings.snapshot_records,
+            clock=self._clock,
+            committed=lambda: writer.committed.offset,
+            note=writer.note,
         )
 
     def _declare_a_start(self) -> None:
