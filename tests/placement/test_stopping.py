@@ -91,7 +91,7 @@ def silent_before(
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No errand ends by itself while a test looks on."""
     monkeypatch.setattr(connecting, "TIMEOUT_S", 600.0)
-    monkeypatch.setattr(module.declare, "__kwdefaults__", {"timeout_s": 600.0})
+    monkeypatch.setattr(module.declare, "__kwdefaults__", {"ssl_context": None, "timeout_s": 600.0})
 
 
 PHASES: dict[str, tuple[Any, str]] = {

@@ -1,6 +1,7 @@
 """A connection for one short errand, all of it within a bounded time."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,11 +16,16 @@ TIMEOUT_S = 30.0
 
 
 @asynccontextmanager
-async def connected(url: str, timeout_s: float = TIMEOUT_S) -> AsyncIterator[AbstractConnection]:
-    """A connection for as long as the block runs. Raises LinkDown for all that goes wrong on it."""
+async def connected(
+    url: str, ssl_context: ssl.SSLContext | None = None, timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[AbstractConnection]:
+    """A connection for as long as the block runs; `ssl_context` serves amqps.
+
+    Raises LinkDown for all that goes wrong on it.
+    """
     try:
         async with asyncio.timeout(timeout_s):
-            connection = await _opened(url)
+            connection = await _opened(url, ssl_context)
             try:
                 yield connection
             finally:
@@ -30,9 +36,9 @@ async def connected(url: str, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Abs
         raise LinkDown(f"cannot use the broker: {error}") from error
 
 
-async def _opened(url: str) -> AbstractConnection:
+async def _opened(url: str, ssl_context: ssl.SSLContext | None) -> AbstractConnection:
     try:
-        return await aiormq.connect(url)
+        return await aiormq.connect(url, context=ssl_context)
     except StopAsyncIteration as end:
         # How aiormq takes an end of the stream in the middle of its greeting, where it is quick.
         raise LinkDown("cannot use the broker: it closed the connection at once") from end

@@ -5,6 +5,7 @@ them fall back; the queue's delivery limit is set so high that looking never use
 """
 
 import hashlib
+import ssl
 from collections.abc import AsyncIterator, Container, Mapping
 from dataclasses import dataclass, field
 from typing import cast
@@ -113,14 +114,15 @@ async def letters(
     *,
     limit: int = 100,
     reason: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> list[DeadLetter]:
     """The oldest dead letters, of one reason where it is named; they stay where they are.
 
-    Raises LinkDown, and Refused where the cell was not declared.
+    `ssl_context` serves amqps. Raises LinkDown, and Refused where the cell was not declared.
     """
     found: list[DeadLetter] = []
-    async with connected(url, timeout_s) as connection:
+    async with connected(url, ssl_context, timeout_s) as connection:
         async for _, _, letter in _taken(connection, topology):
             if reason in (None, letter.reason):
                 found.append(letter)
@@ -130,10 +132,15 @@ async def letters(
 
 
 async def letter(
-    url: str, topology: Topology, letter_id: str, *, timeout_s: float = TIMEOUT_S
+    url: str,
+    topology: Topology,
+    letter_id: str,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> DeadLetter | None:
     """The dead letter with this id, if there is one. Raises as `letters`."""
-    async with connected(url, timeout_s) as connection:
+    async with connected(url, ssl_context, timeout_s) as connection:
         async for _, _, found in _taken(connection, topology):
             if found.id == letter_id:
                 return found
@@ -146,6 +153,7 @@ async def requeue(
     ids: Container[str] | None = None,
     *,
     reason: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Requeued:
     """Publish dead letters again where they came from, then drop them here.
@@ -156,7 +164,7 @@ async def requeue(
     Raises as `letters`.
     """
     outcome = Requeued()
-    async with connected(url, timeout_s) as connection:
+    async with connected(url, ssl_context, timeout_s) as connection:
         publishing = await connection.channel(on_return_raises=True)
         async for channel, tag, found in _taken(connection, topology):
             if (ids is not None and found.id not in ids) or reason not in (None, found.reason):

@@ -5,6 +5,7 @@ on a working connection that would take consumers along. Here each refusal costs
 all of them are reported together.
 """
 
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -46,17 +47,29 @@ class Refusal:
         return f"{self.name}: {self.said}. {self.advice}"
 
 
-async def declare(url: str, topology: Topology, *, timeout_s: float = TIMEOUT_S) -> None:
+async def declare(
+    url: str,
+    topology: Topology,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> None:
     """Declare the exchanges, queues and bindings of a cell; what exists as asked is kept.
 
-    Raises LinkDown where the broker cannot be reached, Mismatch where something exists with other
-    arguments, Refused where the user may not; the rest is declared all the same.
+    `ssl_context` serves amqps. Raises LinkDown where the broker cannot be reached, Mismatch where
+    something exists with other arguments, Refused where the user may not; the rest is declared all
+    the same.
     """
-    await declare_all(url, topology.declarations(), timeout_s=timeout_s)
+    await declare_all(url, topology.declarations(), ssl_context=ssl_context, timeout_s=timeout_s)
 
 
 async def declare_command_queues(
-    url: str, topology: Topology, server_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S
+    url: str,
+    topology: Topology,
+    server_ids: Iterable[str],
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> None:
     """Declare the command queues of these servers; raises as `declare`, ValueError for a bad id."""
     parts = [topology.command_declarations(server_id) for server_id in server_ids]
@@ -65,14 +78,18 @@ async def declare_command_queues(
         tuple(queue for part in parts for queue in part.queues),
         tuple(binding for part in parts for binding in part.bindings),
     )
-    await declare_all(url, together, timeout_s=timeout_s)
+    await declare_all(url, together, ssl_context=ssl_context, timeout_s=timeout_s)
 
 
 async def declare_all(
-    url: str, declarations: Declarations, *, timeout_s: float = TIMEOUT_S
+    url: str,
+    declarations: Declarations,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> None:
     """Declare what stands in `declarations`, in its order; raises as `declare`."""
-    async with connected(url, timeout_s) as connection:
+    async with connected(url, ssl_context, timeout_s) as connection:
         refusals = await _declare_each(connection, declarations)
     if not refusals:
         return
@@ -82,13 +99,19 @@ async def declare_all(
     raise Refused(told)
 
 
-async def missing(url: str, topology: Topology, *, timeout_s: float = TIMEOUT_S) -> list[str]:
+async def missing(
+    url: str,
+    topology: Topology,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> list[str]:
     """The exchanges and queues of the cell that are not there, as `exchange <name>`.
 
     AMQP cannot ask for bindings or arguments; `declare` finds those out. Raises LinkDown.
     """
     declarations = topology.declarations()
-    async with connected(url, timeout_s) as connection:
+    async with connected(url, ssl_context, timeout_s) as connection:
         absent = []
         channel: AbstractChannel | None = None
         things: list[Exchange | Queue] = [*declarations.exchanges, *declarations.queues]

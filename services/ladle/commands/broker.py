@@ -39,9 +39,9 @@ def declare(json_: Json = False) -> None:
     from ladle.broker import declare as broker
     from ladle_contracts.link import LinkDown, Refused
 
-    url, topology = _where()
+    settings, topology = _settings()
     try:
-        asyncio.run(broker.declare(url, topology))
+        asyncio.run(broker.declare(settings.url, topology, ssl_context=settings.ssl_context()))
     except LinkDown as error:
         fail(UNREACHABLE, str(error), BROKER_ADVICE)
     except Refused as error:
@@ -126,9 +126,11 @@ def check(
     from ladle.broker import declare as broker
     from ladle_contracts.link import LinkDown
 
-    url, topology = _where()
+    settings, topology = _settings()
     try:
-        absent = asyncio.run(broker.missing(url, topology))
+        absent = asyncio.run(
+            broker.missing(settings.url, topology, ssl_context=settings.ssl_context())
+        )
     except LinkDown as error:
         fail(UNREACHABLE, str(error), BROKER_ADVICE)
     names = _names(topology)
@@ -217,11 +219,6 @@ def _settings() -> "tuple[PlacementSettings, Topology]":
 
     settings = PlacementSettings()
     return settings, Topology(settings.cell, quorum_requests=settings.requests_quorum)
-
-
-def _where() -> "tuple[str, Topology]":
-    settings, topology = _settings()
-    return settings.url, topology
 
 
 def _names(topology: "Topology") -> list[str]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import asdict
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
@@ -12,6 +12,10 @@ from rich.text import Text
 from ladle.commands.asking import BROKER_ADVICE
 from ladle.commands.guard import command
 from ladle.commands.output import NO, UNREACHABLE, fail, plain, print_json, show
+
+if TYPE_CHECKING:
+    from ladle_contracts.settings import ClientSettings
+    from ladle_contracts.topology import Topology
 
 app = typer.Typer(
     no_args_is_help=True, help="What was refused, why, and how to give it another try."
@@ -36,8 +40,12 @@ def list_(
     """
     from ladle.broker import dead_letters
 
-    url, topology = _where()
-    found = _reached(dead_letters.letters(url, topology, limit=limit, reason=reason))
+    settings, topology = _where()
+    found = _reached(
+        dead_letters.letters(
+            settings.url, topology, limit=limit, reason=reason, ssl_context=settings.ssl_context()
+        )
+    )
     if json_:
         print_json([_as_json(letter) for letter in found])
         return
@@ -67,8 +75,10 @@ def show_(
     """
     from ladle.broker import dead_letters
 
-    url, topology = _where()
-    found = _reached(dead_letters.letter(url, topology, letter))
+    settings, topology = _where()
+    found = _reached(
+        dead_letters.letter(settings.url, topology, letter, ssl_context=settings.ssl_context())
+    )
     if found is None:
         fail(NO, f"no dead letter has the id {letter}", "list them: `ladle dead-letters list`")
     if json_:
@@ -101,9 +111,13 @@ def requeue(
 
     if not (letters or reason or all_):
         raise typer.BadParameter("name ids, or give --reason or --all")
-    url, topology = _where()
+    settings, topology = _where()
     ids = set(letters) if letters else None
-    result = _reached(dead_letters.requeue(url, topology, ids, reason=reason))
+    result = _reached(
+        dead_letters.requeue(
+            settings.url, topology, ids, reason=reason, ssl_context=settings.ssl_context()
+        )
+    )
     unknown = max(0, len(ids or ()) - result.done - len(result.refused))
     if json_:
         print_json(asdict(result) | {"unknown": unknown})
@@ -117,12 +131,12 @@ def requeue(
         raise typer.Exit(NO)
 
 
-def _where() -> tuple[str, Any]:
+def _where() -> "tuple[ClientSettings, Topology]":
     from ladle_contracts.settings import ClientSettings
     from ladle_contracts.topology import Topology
 
     settings = ClientSettings()
-    return settings.url, Topology(settings.cell)
+    return settings, Topology(settings.cell)
 
 
 def _reached(work: Awaitable[T]) -> T:

@@ -108,7 +108,12 @@ async def _broker(settings: "PlacementSettings") -> list[Finding]:
     shown = without_password(settings.url)
     topology = Topology(settings.cell, quorum_requests=settings.requests_quorum)
     try:
-        absent = await missing(settings.url, topology, timeout_s=TIMEOUT_MS / 1000)
+        absent = await missing(
+            settings.url,
+            topology,
+            ssl_context=settings.ssl_context(),
+            timeout_s=TIMEOUT_MS / 1000,
+        )
     except LinkError as error:
         advice = "check LADLE_AMQP_URL, and that the broker runs"
         return [Finding("broker", "bad", f"{shown}: {error}", advice)]

@@ -146,7 +146,7 @@ class PlacementService:
             return
 
     async def _open(self, link: Link) -> None:
-        await declare(self.settings.url, self.topology)
+        await declare(self.settings.url, self.topology, ssl_context=self.settings.ssl_context())
         await link.open()
 
     async def _close(self, link: Link, stop: asyncio.Event) -> None:

@@ -209,7 +209,12 @@ class Term:
         return encode_outbound(item, index, outbound, self._topology.cell)
 
     async def _declare_queues(self, server_ids: Sequence[str]) -> None:
-        await declare_command_queues(self._settings.url, self._topology, server_ids)
+        await declare_command_queues(
+            self._settings.url,
+            self._topology,
+            server_ids,
+            ssl_context=self._settings.ssl_context(),
+        )
 
     async def _declare_for_command(self, server_id: str) -> None:
         """A command found no queue. Raises Unroutable where too many unknown servers have one."""
