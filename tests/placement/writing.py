@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import orjson
@@ -333,7 +334,9 @@ async def writing(
     if before is not None:
         await before(broker, peer)
 
-    async def declare_in_memory(_: str, topology: Topology, server_ids: Sequence[str]) -> None:
+    async def declare_in_memory(
+        _: str, topology: Topology, server_ids: Sequence[str], *, ssl_context: SSLContext | None
+    ) -> None:
         for server_id in server_ids:
             broker.declare(topology.command_declarations(server_id))
 
