@@ -39,6 +39,9 @@ def phases(view: View) -> None:
             assert bool(router.active) == (room.phase in LIVE), (room, router)
         else:
             assert room.ends_at_ms is not None, room
+            # A server that is heard brings home what lives on; room.py leans on that.
+            lost = view.servers[router.server_id].liveness == Liveness.LOST
+            assert lost or not router.active, (room, router)
         if room.phase in LIVE:
             server = view.servers[router.server_id]
             assert server.liveness != Liveness.LOST, room

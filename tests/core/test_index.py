@@ -324,3 +324,23 @@ def test_ranks_step_over_servers_to_avoid():
     assert ranks("a") == ["b", "c", "d"]
     assert ranks("b", "c") == ["a", "d"]
     assert ranks("d", "a", "unknown") == ["b", "c"]
+
+
+def test_a_region_is_there_while_a_server_is() -> None:
+    """A server that moves or goes takes its region along where it was the last one there."""
+    view = fleet("a@eu", "b@eu", "c@us", labels='{"gpu":"yes"}')
+    set_server(view, "c", region="ap")
+    assert set(view.index.regions) == {"eu", "ap"}
+    for server_id in ("a", "c"):
+        change(view, ("gone", server_id))
+    assert set(view.index.regions) == {"eu"}
+    assert set(view.index.standings) == {"b"}
+    assert contents(view.index) == contents(reloaded(view).index)
+
+
+def test_a_server_that_came_and_went_between_two_looks_leaves_nothing() -> None:
+    view = View()
+    view.put(Server("a", region="eu"))
+    view.drop(view.servers["a"])
+    view.settle()
+    assert (view.index.regions, view.index.standings) == ({}, {})

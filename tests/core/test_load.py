@@ -33,6 +33,23 @@ def test_cost(peers, publishers, streams, consumers):
     assert load.cost(peers, publishers, streams) == consumers
 
 
+@pytest.mark.parametrize(
+    ("headroom", "publishers", "streams", "peers"),
+    [
+        (-1, None, 2, 0),
+        (0, None, 2, 1),
+        (480, None, 2, 16),
+        (479, None, 2, 15),
+        (396, 2, 2, 100),
+        (10, 0, 2, 1),
+        (10, None, 0, 1),
+    ],
+)
+def test_largest_room(headroom, publishers, streams, peers):
+    """The examples of `cost`, the other way round."""
+    assert load.largest_room(headroom, publishers, streams) == peers
+
+
 @given(
     headroom=st.integers(-10, 5_000),
     publishers=st.none() | st.integers(0, 60),

@@ -7,7 +7,7 @@ from ladle.core.case import Case, Told
 from ladle.core.room_effects import confirm
 from ladle.core.rows import Stamp, changed
 from ladle.core.step import ImpossibleState, Step
-from tests.core.cell import LIFE, Cell, said
+from tests.core.cell import LIFE, Cell, data_of, said
 
 
 @pytest.fixture
@@ -110,3 +110,46 @@ def test_what_the_room_was_when_its_server_spoke(cell: Cell) -> None:
     cell.register("c")
     assert cell.deleted("room", "c")["reason"] == "not-home"
     assert room.is_unconfirmed(cell.view, "room") is False
+
+
+def test_a_claim_that_ended_neither_by_time_nor_by_release_is_a_plain_claim(cell: Cell) -> None:
+    """Its allocation is neither the one that expired nor the one that was released there."""
+    cell.register("c")
+    outcome = cell.created("room", "c", allocation_id="never-made-here")
+    assert data_of(outcome, "close-room")["reason"] == "created-elsewhere"
+    assert cell.home() == "a"
+
+
+def test_a_complete_status_ends_the_closings_that_it_does_not_list() -> None:
+    cell = Cell()
+    cell.register("a")
+    for name in ("listed", "over"):
+        cell.allocate(name)
+        cell.created(name, "a")
+        row = cell.view.rooms[name]
+        cell.ask("release", room_id=name, allocation_id=row.allocation_id)
+    assert sorted(cell.view.closings) == [("listed", "a"), ("over", "a")]
+    cell.status("a", rooms={"listed": 4}, complete=True)
+    assert sorted(cell.view.closings) == [("listed", "a")]
+
+
+def test_a_stranded_room_that_its_home_lists_again_is_alive_again() -> None:
+    cell = Cell()
+    cell.register("a", workers=2)
+    cell.created("room", "a")
+    cell.status("a", workers={"0": {"state": "died"}})
+    assert cell.phase() == "stranded"
+    cell.status("a", rooms={"room": {"worker_id": "1", "consumers": 6, "peers": 3}})
+    router = cell.view.routers["room", 0]
+    assert (cell.phase(), router.worker_id, router.seen) == ("active", "1", 6)
+
+
+def test_a_late_list_of_a_server_that_left_revives_nothing() -> None:
+    """Said before its goodbye and come after it: the room stays for somebody to move."""
+    cell = Cell()
+    cell.register("a")
+    cell.created("room", "a")
+    cell.event("server-deregistered", "a", {}, sequence=4)
+    outcome = cell.status("a", rooms={"room": 6}, sequence=3)
+    assert outcome["reason"] == "after-goodbye"
+    assert (cell.phase(), cell.view.servers["a"].liveness) == ("stranded", "lost")

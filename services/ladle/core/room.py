@@ -134,15 +134,14 @@ def _seen_from_room(view: View, told: Told, room_id: str) -> What:
 def _lives_on(step: Step, told: Told, room_id: str) -> bool:
     """Is it an active room of one router, listed by its home again? Then that is noted.
 
-    The table's cell in one row: a status may list ten thousand rooms, each of them this one.
+    The table's cell in one row: a status may list ten thousand rooms, each of them this one. It
+    is not stranded: that a server is heard brings home what is active there, before it is folded.
     """
     view = step.view
     router = view.routers.get((room_id, 0))
     if router is None or not router.active or router.server_id != told.server_id:
         return False
     if len(view.home_of[room_id]) > 1 or (room_id, told.server_id) in view.closings:
-        return False
-    if view.rooms[room_id].phase == Phase.STRANDED:
         return False
     worker_id = told.worker_id or router.worker_id
     named = told.allocation_id or router.named_allocation_id
