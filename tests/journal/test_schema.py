@@ -1,6 +1,8 @@
 """Tables, columns, migrations, and the fence that keeps older programs out."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,11 +16,11 @@ from sqlalchemy import inspect, text
 from ladle.core import record as core_record
 from ladle.core.rows import TABLES
 from ladle.journal import schema
-from ladle.journal.engine import engine_for
+from ladle.journal.engine import connect_sqlite, engine_for
 from ladle.journal.open import open_store
 from ladle.journal.store import LeaseLost, SchemaTooNew, SchemaTooOld, StoreError
 from ladle.journal.tables import JOURNAL, VIEW, metadata
-from ladle.journal.url import parse
+from ladle.journal.url import SqliteUrl, parse
 from tests.journal.making import batch_after, fresh_store, writer_of
 
 LOG = {"journal", "lease", "outbox", "snapshot"}
@@ -106,6 +108,29 @@ async def test_a_journal_of_the_first_version_is_kept_by_the_upgrade(database_ur
 async def test_two_upgrades_at_once_take_turns(database_url):
     versions = await asyncio.gather(*(schema.upgrade(database_url) for _ in range(3)))
     assert versions == [schema.VERSION] * 3
+
+
+async def test_a_new_file_that_somebody_writes_is_waited_for(tmp_path):
+    """SQLite does not wait there itself: it refuses a journal mode at once, whatever its limit."""
+    url = SqliteUrl(tmp_path / "ladle.db")
+    with closing(sqlite3.connect(url.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opening = asyncio.create_task(connect_sqlite(url, 30_000))
+        await asyncio.sleep(0.1)
+        assert not opening.done()
+        other.execute("ROLLBACK")
+        await (await opening).close()
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("PRAGMA user_version = 1")
+        await (await connect_sqlite(url, 100)).close()
+
+
+async def test_a_new_file_that_stays_locked_is_given_up(tmp_path):
+    url = SqliteUrl(tmp_path / "ladle.db")
+    with closing(sqlite3.connect(url.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await connect_sqlite(url, 50)
 
 
 async def test_the_migrations_make_what_the_models_say(database_url):

@@ -5,6 +5,7 @@ here, so that they agree on durability, time limits and what a transaction is.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from ladle.journal.url import PostgresUrl, SqliteUrl
 SQLITE_MIN = (3, 38, 0)  # STRICT tables (3.37) and what came right after them
 # Under the lease: a writer that hangs inside a transaction must not outlive its term there.
 IDLE_IN_TRANSACTION_MS = 2_000
+WAL_RETRY_S = 0.01
 STATEMENTS_CACHED = 256  # a batch's text depends on which tables it touches
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ def _connect_file(path: Path, busy_ms: int) -> sqlite3.Connection:
         path, timeout=busy_ms / 1000, isolation_level=None, cached_statements=STATEMENTS_CACHED
     )
     try:
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        mode = _to_wal(connection, busy_ms)
         if mode != "wal":
             raise StoreError(f"{path}: SQLite cannot use a write-ahead log here (mode {mode})")
         # FULL: a commit has reached the disk. fullfsync: on macOS too; nothing elsewhere.
@@ -53,6 +55,23 @@ def _connect_file(path: Path, busy_ms: int) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _to_wal(connection: sqlite3.Connection, busy_ms: int) -> str:
+    """The journal mode after asking for WAL.
+
+    Where two connections turn a new file at once, SQLite refuses one of them at once and does
+    not wait as `timeout` says: both hold the lock that each would have to wait for.
+    """
+    deadline_s = time.monotonic() + busy_ms / 1000
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            locked = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not locked or time.monotonic() > deadline_s:
+                raise
+        time.sleep(WAL_RETRY_S)
 
 
 async def connect_sqlite(url: SqliteUrl, busy_ms: int) -> SqliteConnection:
