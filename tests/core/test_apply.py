@@ -4,6 +4,7 @@ import pytest
 
 from ladle.core import compact_status, queries
 from ladle.core.apply import JournalGap, apply
+from ladle.core.received import highest_received
 from ladle.core.record import Entry, Kind
 from ladle.core.rows import Timer
 from ladle.core.schedule import Schedule
@@ -206,6 +207,12 @@ def test_ranges_join_and_fill(cell: Cell) -> None:
     # A complete status closes the holes below it alone.
     cell.status("a", sequence=9, rooms={}, complete=True)
     assert (cell.view.servers["a"].watermark, cell.view.servers["a"].received_above) == (10, "[]")
+
+
+def test_the_highest_that_was_heard_is_that_above_the_holes(cell: Cell) -> None:
+    assert highest_received(cell.view.servers["a"]) == 1
+    cell.status("a", sequence=7)
+    assert highest_received(cell.view.servers["a"]) == 7
 
 
 def test_a_complete_status_below_the_watermark_closes_nothing(cell: Cell) -> None:

@@ -52,7 +52,7 @@ def test_the_contract_page_names_all_that_crosses_the_wire() -> None:
     wanted |= {*EVENTS, *OPERATIONS, *COMMANDS, *OWN_EVENTS}
     wanted |= {str(code) for code in ErrorCode} | {str(reason) for reason in Reason}
     wanted |= {DELIVERY_LIMIT_REASON, "no-reply-to", "reply-not-allowed", "wrong-identity"}
-    wanted |= {"incarnation-ahead"}
+    wanted |= {"incarnation-ahead", "sequence-ahead"}
     assert wanted - words == set()
 
 

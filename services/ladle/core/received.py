@@ -49,6 +49,13 @@ def is_received(server: Server, sequence: int) -> bool:
     return any(first <= sequence <= last for first, last in orjson.loads(server.received_above))
 
 
+def highest_received(server: Server) -> int:
+    """The largest sequence of this incarnation that was heard; 0 where none was."""
+    if server.received_above == "[]":
+        return server.watermark
+    return int(orjson.loads(server.received_above)[-1][1])
+
+
 def _is_late(server: Server, kind: str, sequence: int) -> bool:
     """A complete status closes holes for rooms and load; what else fell into one still counts."""
     if kind in ("server-draining", "server-deregistered"):

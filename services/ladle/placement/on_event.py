@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from ladle.core import compact_status
-from ladle.core.received import is_duplicate_event
+from ladle.core.received import highest_received, is_duplicate_event
 from ladle.core.record import Kind
 from ladle.placement.batch import Arrival
 from ladle.placement.identity import Identities, WrongIdentity
@@ -25,6 +25,10 @@ MARKER_BODY = b"{}"
 INCARNATION_AHEAD_MS_MAX = 86_400_000
 """An incarnation is a start, and no server starts tomorrow; a wrong time zone makes some hours.
 Were more taken, one event would shut out all later lives of its server."""
+
+SEQUENCE_AHEAD_MAX = 1_000_000_000
+"""No server says so much between two events that are heard: at a hundred a second, in 115 days.
+Were any jump taken, one event would turn all that its life says after it into copies."""
 
 
 class OnEvent:
@@ -48,12 +52,9 @@ class OnEvent:
         except WrongIdentity as error:
             refuse_event(message, writer, "wrong-identity", str(error), None)
             return
-        if _is_from_the_future(event, writer):
-            detail = (
-                f"incarnation: {event.incarnation} is more than a day ahead of Ladle's clock; it "
-                "is the server's start in Unix ms: set the clocks right and start the server again"
-            )
-            refuse_event(message, writer, "incarnation-ahead", detail, None)
+        ahead = _why_ahead(event, writer)
+        if ahead is not None:
+            refuse_event(message, writer, *ahead, None)
             return
         payload: dict[str, Any] = {
             "type": event.type,
@@ -127,6 +128,34 @@ def _is_marker(message: Message) -> bool:
     The header alone proves nothing: a server's event that carries it is an event.
     """
     return not message.exchange and message.body == MARKER_BODY
+
+
+def _why_ahead(event: Event, writer: Writer) -> tuple[str, str] | None:
+    """Reason and detail of a life or a sequence that cannot be; taken, it would shut others out."""
+    if _is_from_the_future(event, writer):
+        return (
+            "incarnation-ahead",
+            f"incarnation: {event.incarnation} is more than a day ahead of Ladle's clock; it "
+            "is the server's start in Unix ms: set the clocks right and start the server again",
+        )
+    if _is_beyond_reach(event, writer):
+        return (
+            "sequence-ahead",
+            f"sequence: {event.sequence} is more than {SEQUENCE_AHEAD_MAX} above all that was "
+            "heard of this life; it counts the events of an incarnation, 1, 2, 3, ...: start the "
+            "server again",
+        )
+    return None
+
+
+def _is_beyond_reach(event: Event, writer: Writer) -> bool:
+    """A sequence that no server can have reached since it was last heard."""
+    if event.sequence is None or event.sequence <= SEQUENCE_AHEAD_MAX:
+        return False
+    server = writer.view.servers.get(event.server_id)
+    if server is None or event.incarnation != server.incarnation:
+        return True
+    return event.sequence > highest_received(server) + SEQUENCE_AHEAD_MAX
 
 
 def _is_from_the_future(event: Event, writer: Writer) -> bool:
