@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-import secrets
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import aiormq
@@ -20,6 +19,7 @@ from ladle.broker.roles import Role, User, check_users, users_of
 from ladle.broker.trying import Tried, try_users
 from ladle.broker.users_file import BadUsersFile, hashed, read, together, write
 from ladle_contracts.topology import Topology
+from tests.fixtures.roles import Imported, imported_users
 
 CELLS = ("default", "eu")
 NAMES = {
@@ -38,39 +38,15 @@ def everyone() -> list[User]:
     return [user for role, names in NAMES.items() for user in users_of(role, names)]
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """A vhost of its own on the private node, with users of its own, made by an import."""
-
-    node: PrivateNode
-    topology: Topology
-    users: dict[User, str]
-    vhost: str
-
-    @property
-    def url(self) -> str:
-        return f"amqp://127.0.0.1:{self.node.port}/{self.vhost}"
-
-    def url_of(self, role: Role) -> str:
-        user, password = next(item for item in self.users.items() if item[0].role is role)
-        return f"amqp://{user.name}:{password}@127.0.0.1:{self.node.port}/{self.vhost}"
-
-
 @pytest.fixture(scope="module", params=CELLS)
 def imported(
     request: pytest.FixtureRequest,
     private_broker: PrivateNode,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Imported]:
-    vhost = f"roles-{secrets.token_hex(4)}"
-    topology, users = Topology(request.param), together({}, everyone())
-    file = tmp_path_factory.mktemp("definitions") / "definitions.json"
-    file.write_text(json.dumps(definitions(topology, users, vhost=vhost)), encoding="utf-8")
-    private_broker.ctl("import_definitions", str(file))
-    yield Imported(private_broker, topology, users, vhost)
-    private_broker.ctl("delete_vhost", vhost)
-    for user in users:
-        private_broker.ctl("delete_user", user.name)
+    folder = tmp_path_factory.mktemp("definitions")
+    with imported_users(private_broker, Topology(request.param), everyone(), folder) as made:
+        yield made
 
 
 def not_as_meant(found: dict[User, list[Tried]]) -> list[tuple[str, str, bool, bool | None, str]]:

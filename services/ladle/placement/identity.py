@@ -7,14 +7,14 @@ Pair = tuple[str, str]
 
 
 class WrongIdentity(Exception):
-    """The message's user may not speak for the server it names."""
+    """The message's user may not speak for the server, or the caller, it names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identities:
     """The rules of one service.
 
-    required: refuse events whose user does not own the server.
+    required: refuse events whose user does not own the server, and requests of nobody.
     proxies: users whose `onbehalfof` replaces them.
     owners: who owns a server of another name; one user may own several.
     """
@@ -33,6 +33,25 @@ class Identities:
         if user in self.proxies and on_behalf_of:
             return on_behalf_of
         return user or ""
+
+    def caller(self, user: str | None, on_behalf_of: str | None) -> str:
+        """As `speaker`, of a request. Raises WrongIdentity where the rules apply and are broken.
+
+        Who names another caller and is no proxy is refused, not counted for itself: the answers to
+        all those callers would share one window of request ids, and one limit.
+        """
+        if self.required:
+            if not user:
+                raise WrongIdentity(
+                    "no broker-checked user asks: set the AMQP property user_id to the "
+                    "connection's user"
+                )
+            if on_behalf_of and user not in self.proxies:
+                raise WrongIdentity(
+                    f"user {user!r} may not ask on behalf of {on_behalf_of!r}: "
+                    "LADLE_PROXY_USERS names who may"
+                )
+        return self.speaker(user, on_behalf_of)
 
     def check_server(self, user: str | None, on_behalf_of: str | None, server_id: str) -> None:
         """Raises WrongIdentity where the rules apply and are broken."""

@@ -9,7 +9,7 @@ from ladle.core.record import Kind
 from ladle.placement.batch import Arrival
 from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.plain import plain
-from ladle.placement.refusals import refuse_event
+from ladle.placement.refusals import WRONG_IDENTITY, refuse_event
 from ladle.placement.text import printable
 from ladle.placement.waiting import StatusKey
 from ladle.placement.writer import Writer
@@ -50,7 +50,7 @@ class OnEvent:
             refuse_event(message, writer, violation.reason, violation.detail, violation.server_id)
             return
         except WrongIdentity as error:
-            refuse_event(message, writer, "wrong-identity", str(error), None)
+            refuse_event(message, writer, WRONG_IDENTITY, str(error), None)
             return
         ahead = _why_ahead(event, writer)
         if ahead is not None:

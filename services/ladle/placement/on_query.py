@@ -16,9 +16,11 @@ from ladle.journal.store import Store, StoreError
 from ladle.placement import journal_answers
 from ladle.placement.batch import Arrival
 from ladle.placement.errands import Errands
+from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.refusals import (
     operation_label,
     refuse_address,
+    refuse_caller,
     refuse_request,
     refuse_unrecordable,
 )
@@ -148,8 +150,9 @@ async def read_journal(store: Store, request: Request) -> Answer:
 class OnQuery:
     """The handler of the queries queue while this process writes."""
 
-    def __init__(self, store: Store, link: Link) -> None:
+    def __init__(self, store: Store, link: Link, identities: Identities) -> None:
         self._link = link
+        self._identities = identities
         self._reads = JournalReads(store)
         self._errands = Errands("a read of the journal", log)
 
@@ -160,8 +163,12 @@ class OnQuery:
             return
         try:
             request = decode_request(message)
+            self._identities.caller(request.user, request.on_behalf_of)
         except ContractViolation as violation:
             refuse_request(arrival, writer, violation)
+            return
+        except WrongIdentity as error:
+            refuse_caller(arrival, writer, error)
             return
         if request.is_write:
             # The exchange found no queue for it: that was deleted, and will be declared again.

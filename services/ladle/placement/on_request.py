@@ -7,9 +7,14 @@ import uuid
 from ladle.core.received import recorded_request
 from ladle.core.record import Kind
 from ladle.placement.batch import Arrival, Recalled
-from ladle.placement.identity import Identities
+from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.plain import plain
-from ladle.placement.refusals import refuse_address, refuse_request, refuse_unrecordable
+from ladle.placement.refusals import (
+    refuse_address,
+    refuse_caller,
+    refuse_request,
+    refuse_unrecordable,
+)
 from ladle.placement.replies import error_answer, may_answer
 from ladle.placement.writer import Writer
 from ladle_contracts.envelope import ContractViolation, Request, decode_request
@@ -28,10 +33,13 @@ class OnRequest:
             return
         try:
             request = decode_request(message)
+            user = self._identities.caller(request.user, request.on_behalf_of)
         except ContractViolation as violation:
             refuse_request(arrival, writer, violation)
             return
-        user = self._identities.speaker(request.user, request.on_behalf_of)
+        except WrongIdentity as error:
+            refuse_caller(arrival, writer, error)
+            return
         known = recorded_request(writer.view, user, request.operation, request.request_id)
         if known is not None and known.digest == request.digest:
             writer.batch.recalled.append(Recalled(message, known.offset, request.operation))

@@ -3,6 +3,7 @@
 import hashlib
 
 from ladle.placement.batch import Arrival
+from ladle.placement.identity import WrongIdentity
 from ladle.placement.replies import error_answer, may_answer
 from ladle.placement.text import printable
 from ladle.placement.writer import Writer
@@ -10,6 +11,9 @@ from ladle_contracts.envelope import ContractViolation, error_code_of
 from ladle_contracts.link import Message
 from ladle_contracts.requests import OPERATIONS
 from ladle_contracts.violation import Reason
+
+WRONG_IDENTITY = "wrong-identity"
+"""Of a dead letter, and in the details of an answer: the broker vouches for somebody else."""
 
 
 def refuse_request(arrival: Arrival, writer: Writer, violation: ContractViolation) -> None:
@@ -20,6 +24,19 @@ def refuse_request(arrival: Arrival, writer: Writer, violation: ContractViolatio
     writer.answer(
         arrival,
         error_for(violation),
+        operation=operation_label(message),
+        offset=writer.scribe.offset,
+    )
+
+
+def refuse_caller(arrival: Arrival, writer: Writer, error: WrongIdentity) -> None:
+    """Answer a caller that may not ask as whom it asks; the journal keeps that it was refused."""
+    message = arrival.message
+    digest = hashlib.sha256(message.body).hexdigest()
+    writer.reject(message, WRONG_IDENTITY, str(error), digest)
+    writer.answer(
+        arrival,
+        error_for_caller(error),
         operation=operation_label(message),
         offset=writer.scribe.offset,
     )
@@ -50,6 +67,11 @@ def error_for(violation: ContractViolation) -> dict[str, object]:
     if violation.field:
         details["field"] = printable(violation.field)
     return error_answer(error_code_of(violation), printable(violation.detail), details=details)
+
+
+def error_for_caller(error: WrongIdentity) -> dict[str, object]:
+    """The error reply for a caller that may not ask as whom it asks."""
+    return error_answer("forbidden", printable(str(error)), details={"reason": WRONG_IDENTITY})
 
 
 def refuse_address(arrival: Arrival, writer: Writer) -> None:

@@ -254,6 +254,7 @@ class PlacementService:
             clock=self._clock,
             metrics=self.metrics,
             topology=self.topology,
+            identities=self.settings.identities,
         )
         try:
             await standby.run(self.settings.queries_prefetch)

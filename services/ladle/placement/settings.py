@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from ladle.placement.identity import checked_pairs
+from ladle.placement.identity import Identities, checked_pairs
 from ladle_contracts.fields import HOLD_MS_MAX
 from ladle_contracts.settings import ClientSettings
 
@@ -59,7 +59,8 @@ class PlacementSettings(ClientSettings):
     )
     require_user_id: bool = Field(
         False,
-        description="Refuse messages whose broker-checked user does not own the server they name",
+        description="Refuse events whose broker-checked user does not own the server they name, "
+        "and requests without such a user",
     )
     proxy_users: str = Field(
         "", description="Users who speak for others (`onbehalfof`), separated by commas"
@@ -107,3 +108,12 @@ class PlacementSettings(ClientSettings):
     def database(self) -> str:
         """The database's URL with its password."""
         return self.database_url.get_secret_value()
+
+    @property
+    def identities(self) -> Identities:
+        """Who may speak for whom."""
+        return Identities.parse(
+            required=self.require_user_id,
+            proxy_users=self.proxy_users,
+            server_users=self.server_users,
+        )

@@ -14,6 +14,7 @@ from ladle.broker.dead_letters import dead_letter
 from ladle.journal.store import Store
 from ladle.placement.errands import Errands
 from ladle.placement.follower import Follower
+from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.metrics import Metrics
 from ladle.placement.on_query import (
     NOT_WRITING,
@@ -22,7 +23,13 @@ from ladle.placement.on_query import (
     behind,
     from_view,
 )
-from ladle.placement.refusals import address_refusal, error_for, operation_label
+from ladle.placement.refusals import (
+    WRONG_IDENTITY,
+    address_refusal,
+    error_for,
+    error_for_caller,
+    operation_label,
+)
 from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
 from ladle_contracts.clock import Clock
 from ladle_contracts.envelope import ContractViolation, Request, decode_request
@@ -42,13 +49,21 @@ class Standby:
     """Answers reads from its start to its end; the term that may follow loads a view of its own."""
 
     def __init__(
-        self, *, store: Store, link: Link, clock: Clock, metrics: Metrics, topology: Topology
+        self,
+        *,
+        store: Store,
+        link: Link,
+        clock: Clock,
+        metrics: Metrics,
+        topology: Topology,
+        identities: Identities,
     ) -> None:
         self.follower = Follower(store, clock)
         self._link = link
         self._metrics = metrics
         self._topology = topology
         self._clock = clock
+        self._identities = identities
         self._ended = False
         self._reads = JournalReads(store)
         self._errands = Errands("a read on a standby", log)
@@ -106,9 +121,13 @@ class Standby:
             return
         try:
             request = decode_request(message)
+            self._identities.caller(request.user, request.on_behalf_of)
         except ContractViolation as violation:
             log.warning("refused a read: %s", violation.detail, extra={"reason": violation.reason})
             answer: Answer = error_for(violation)
+        except WrongIdentity as error:
+            log.warning("refused a read: %s", error, extra={"reason": WRONG_IDENTITY})
+            answer = error_for_caller(error)
         else:
             try:
                 answer = NOT_WRITING if request.is_write else await self._answer(request)

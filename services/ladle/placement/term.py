@@ -14,7 +14,6 @@ from ladle.core.view import View
 from ladle.journal.store import Lease, Store
 from ladle.placement.aftermath import AfterCommit
 from ladle.placement.batch import Committed
-from ladle.placement.identity import Identities
 from ladle.placement.metrics import Metrics
 from ladle.placement.on_event import MARKER_BODY, MARKER_HEADER, OnEvent
 from ladle.placement.on_query import OnQuery
@@ -68,14 +67,10 @@ class Term:
         self._loaded = False
         self._consumers: list[Consumer] = []
         self._tasks: list[asyncio.Task[None]] = []
-        identities = Identities.parse(
-            required=settings.require_user_id,
-            proxy_users=settings.proxy_users,
-            server_users=settings.server_users,
-        )
+        identities = settings.identities
         self._on_event = OnEvent(identities)
         self._on_request = OnRequest(identities)
-        self._on_query = OnQuery(store, link)
+        self._on_query = OnQuery(store, link, identities)
         self.writer: Writer
         self._after: AfterCommit
         self._outbox: Outbox
