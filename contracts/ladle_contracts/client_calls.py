@@ -3,6 +3,9 @@
 What is retried, and with which id, decides whether a room may be placed twice:
 - nothing was sent: the same id, as soon as there is a connection;
 - the outcome is unknown: the same id, by which Ladle gives the answer that it gave before;
+- silence: the same message, after five seconds, ten, twenty and so on. Replies are not stored, and
+  a broker that is just starting loses some without a word: RabbitMQ 3.10 drops direct replies
+  between opening its port and the end of its boot;
 - refused, retryable, and the refusal stands in the journal: a new id, as the old one would get the
   recorded refusal for ten minutes; never where the caller chose the id;
 - refused, retryable, not in the journal: the same id.
@@ -44,6 +47,7 @@ from .requests import OPERATION_NAMES, Body
 log = logging.getLogger(__name__)
 
 _PAUSE_FIRST_MS = 200
+_SILENCE_FIRST_MS = 5_000
 _DOWN_PAUSE_MS = 50
 _JITTER = 0.25
 
@@ -137,19 +141,8 @@ class Calls:
         remaining_ms = self._remaining_ms(call)
         if remaining_ms <= 0:
             raise call.timed_out()
-        correlation_id = self._new_id()
-        message = encode_request(
-            call.body,
-            request_id=call.request_id,
-            correlation_id=correlation_id,
-            reply_to=self.reply_to,
-            timeout_ms=remaining_ms,
-            cell=self._cell,
-            user_id=self._user_id,
-            on_behalf_of=self._on_behalf_of,
-        )
         try:
-            answer = await self._exchange(message, correlation_id, remaining_ms)
+            answer = await self._exchange(call, self._new_id(), remaining_ms)
         except Unroutable as error:
             raise call.not_done(
                 ServiceAbsent(f"nobody takes requests in {self._cell!r}")
@@ -164,30 +157,65 @@ class Calls:
         except ContractViolation as violation:
             raise call.naming(BadReply(f"the answer is not readable: {violation}")) from violation
 
-    async def _exchange(self, message: Outgoing, correlation_id: str, limit_ms: int) -> Message:
+    def _message(self, call: "_Call", correlation_id: str) -> Outgoing:
+        return encode_request(
+            call.body,
+            request_id=call.request_id,
+            correlation_id=correlation_id,
+            reply_to=self.reply_to,
+            timeout_ms=max(1, self._remaining_ms(call)),
+            cell=self._cell,
+            user_id=self._user_id,
+            on_behalf_of=self._on_behalf_of,
+        )
+
+    async def _exchange(self, call: "_Call", correlation_id: str, limit_ms: int) -> Message:
         """Publish and wait for the reply, whichever of reply and confirm comes first."""
         reply: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self._pending[correlation_id] = reply
-        sending = asyncio.ensure_future(self._link.publish(message))
         timer = asyncio.ensure_future(self._clock.sleep(limit_ms))
+        silence_ms = _SILENCE_FIRST_MS
+        try:
+            while not await self._ask(call, correlation_id, reply, timer, silence_ms):
+                call.maybe_done = True
+                self.retries += 1
+                silence_ms *= 2
+            answer = reply.result() if reply.done() else None
+            return _TIMED_OUT if answer is None else answer
+        finally:
+            self._pending.pop(correlation_id, None)
+            timer.cancel()
+            await asyncio.gather(timer, return_exceptions=True)
+
+    async def _ask(
+        self,
+        call: "_Call",
+        correlation_id: str,
+        reply: "asyncio.Future[Message | None]",
+        timer: "asyncio.Task[None]",
+        silence_ms: int,
+    ) -> bool:
+        """Send it once and wait. False where it was sent and all was silent for this long."""
+        sending = asyncio.ensure_future(self._link.publish(self._message(call, correlation_id)))
+        silence: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         waited: set[asyncio.Future[Any]] = {reply, sending, timer}
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not reply.done():
                 sending.result()
-                await asyncio.wait(waited - {sending}, return_when=asyncio.FIRST_COMPLETED)
-            if not reply.done():
-                return _TIMED_OUT
-            answer = reply.result()
-            if answer is None:
+                # Not all callers at once, whom one restart of the broker made wait.
+                silence_ms = round(silence_ms * (1 + _JITTER * self._chance.random()))
+                silence = asyncio.ensure_future(self._clock.sleep(silence_ms))
+                waited = {reply, timer, silence}
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if reply.done() and reply.result() is None:
                 await self._why_abandoned(sending, timer)
                 raise OutcomeUnknown("the connection was lost before the answer")
-            return answer
+            return reply.done() or timer.done()
         finally:
-            self._pending.pop(correlation_id, None)
-            for future in (sending, timer):
+            for future in (sending, silence):
                 future.cancel()
-            await asyncio.gather(sending, timer, return_exceptions=True)
+            await asyncio.gather(sending, silence, return_exceptions=True)
 
     async def _why_abandoned(
         self, sending: "asyncio.Task[None]", timer: "asyncio.Task[None]"

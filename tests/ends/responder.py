@@ -67,7 +67,7 @@ def refusal(
 
 
 class Responder:
-    """Answers from `script` (None: no answer), then with ANSWERS; echoes the room's id."""
+    """Answers from `script` (None: the answer is lost), then with ANSWERS; echoes the room's id."""
 
     def __init__(self, link: Link, cell: str = "default") -> None:
         self.link = link
@@ -98,16 +98,17 @@ class Responder:
         """A write's answer is the recorded one where its id was seen, as with Ladle."""
         if request.is_write and request.request_id in self.recorded:
             return self.recorded[request.request_id]
-        answer: Answer
-        if self.script:
-            answer = self.script.popleft()
-        else:
-            answer = dict(ANSWERS[request.operation])
-            if "room_id" in answer:
-                answer["room_id"] = getattr(request.body, "room_id", None) or "made-up"
+        scripted: list[Answer] = [self.script.popleft()] if self.script else []
+        answer = (scripted[0] if scripted else None) or self._usual(request)
         is_recorded = not isinstance(answer, ErrorReply) or answer.journal_offset is not None
         if request.is_write and is_recorded:
             self.recorded[request.request_id] = answer
+        return None if scripted == [None] else answer
+
+    def _usual(self, request: Request) -> dict[str, Any]:
+        answer = dict(ANSWERS[request.operation])
+        if "room_id" in answer:
+            answer["room_id"] = getattr(request.body, "room_id", None) or "made-up"
         return answer
 
     def say(self, request: Request, answer: Answer) -> None:

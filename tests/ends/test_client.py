@@ -181,6 +181,57 @@ async def test_no_answer_in_time(
     assert caught.value.code == "timed-out"
 
 
+async def test_silence_is_asked_again_with_the_same_id(
+    client: PlacementClient, responder: Responder, clock: ManualClock
+) -> None:
+    """A broker that is starting drops direct replies without a word."""
+    responder.script.append(None)
+    call = asyncio.create_task(client.allocate("r", timeout_ms=60_000))
+    await clock.advance(4_999)
+    assert len(responder.requests) == 1
+    await clock.advance(1)
+    assert (await call).room_id == "r"
+    assert [request.expiration_ms for request in responder.requests] == [60_000, 55_000]
+    assert (len(set(responder.ids)), client.retries) == (1, 1)
+
+
+async def test_silence_is_asked_again_more_and_more_seldom(
+    client: PlacementClient, responder: Responder, clock: ManualClock
+) -> None:
+    responder.held = []
+    asked_after_s = []
+    responder.on_request = lambda _: asked_after_s.append(clock.monotonic_ms() // 1_000)
+    call = asyncio.create_task(client.allocate("r", timeout_ms=60_000))
+    await clock.advance(60_000)
+    with pytest.raises(RequestTimedOut):
+        await call
+    assert asked_after_s == [0, 5, 15, 35]
+
+
+async def test_the_first_answer_counts_whichever_message_it_is_to(
+    client: PlacementClient, responder: Responder, clock: ManualClock
+) -> None:
+    responder.held = []
+    call = asyncio.create_task(client.allocate("r"))
+    await clock.advance(5_000)
+    responder.release()
+    assert (await call).room_id == "r"
+    await settle()
+    assert (len(responder.requests), client.late_replies) == (2, 1)
+
+
+async def test_a_refusal_after_silence_does_not_say_that_nothing_was_done(
+    client: PlacementClient, responder: Responder, clock: ManualClock, broker: MemoryBroker
+) -> None:
+    responder.script.append(None)
+    call = asyncio.create_task(client.allocate("r"))
+    await clock.advance(4_000)
+    broker.bindings.clear()
+    await clock.advance(1_000)
+    with pytest.raises(OutcomeUnknownError, match="an earlier attempt may have worked"):
+        await call
+
+
 async def test_a_late_reply_is_dropped(
     client: PlacementClient, responder: Responder, clock: ManualClock
 ) -> None:
