@@ -1,5 +1,6 @@
 """What people read of the journal."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -8,7 +9,15 @@ from ladle.core.compact_status import pack
 from ladle.core.record import FIRST_PREV_HASH, Entry, Kind, Record
 from ladle.journal.chain import seal
 from ladle.journal.store import Store
-from ladle.placement.journal_answers import PAGE_BYTES_MAX, history, history_line
+from ladle.placement.journal_answers import (
+    PAGE_BYTES_MAX,
+    explain,
+    fleet_view_at,
+    history,
+    history_line,
+)
+from tests.journal.making import fresh_store
+from tests.journal.small_writer import small_writer
 
 WORKER = {
     "worker_id": "0",
@@ -108,3 +117,25 @@ async def test_a_page_of_great_records_is_short() -> None:
     pages = await many.pages(1_000)
     assert [offset for page in pages for offset in page] == list(range(1, 301))
     assert many.most < 20 * 100_100
+
+
+async def test_what_is_in_an_archive_is_said_to_be_there(tmp_path: Path) -> None:
+    store = await fresh_store(f"sqlite:///{tmp_path}/ladle.db")
+    try:
+        writer = await small_writer(store)
+        await writer.commit()
+        writer.register("sfu-1")
+        await writer.commit()
+        asked = {"at_offset": 2, "region": None, "server_id": None}
+        assert (await fleet_view_at(store, asked))["status"] == "ok"
+        await store.drop_records(2)
+        for offset in (2, 3):
+            refused = await fleet_view_at(store, asked | {"at_offset": offset})
+            assert refused["error"]["code"] == "unavailable"
+            assert refused["error"]["details"] == {"archived": 2}
+            assert "--archive" in refused["error"]["message"]
+        unknown = await explain(store, {"room_id": "standup", "generation": None})
+        assert unknown["error"]["code"] == "unknown-room"
+        assert "records up to 2 are in an archive" in unknown["error"]["message"]
+    finally:
+        await store.close()

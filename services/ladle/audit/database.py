@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import AsyncAdaptedQueuePool, event, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from ladle.audit.archivings import last_archiving
 from ladle.audit.errors import Altered, BadSource, SourceError, Unreachable, Unreadable
 from ladle.audit.source import PAGE, Claim, Item, Rows
 from ladle.core.view import View
@@ -68,13 +69,22 @@ class DatabaseSource:
             self._run(self._reads.open)
             self._head: Head = self._run(self._reads.head)
             self._anchors = self._run(lambda: anchored(self._reads))
+            first = self._run(lambda: self._reads.records(0, 1))
+            self.begins = first[0].offset if first else 1
+            self._archiving = self._run(lambda: last_archiving(self._reads))
         except BaseException:
             self.close()
             raise
 
     def claim(self) -> Claim:
         """The head as it was when the source was opened: a writer beside it may go on."""
-        return Claim(head=self._head, snapshots=tuple(each.offset for each in self._anchors))
+        told = self._archiving
+        return Claim(
+            head=self._head,
+            snapshots=tuple(each.offset for each in self._anchors),
+            # While records are being taken out, some of the archived ones are still here.
+            archived=min(told.last_offset, self.begins - 1) if told else 0,
+        )
 
     def rows(self) -> Rows | None:
         """All view rows in one consistent read; what is audited ends at its head from now on."""

@@ -7,6 +7,7 @@ computed while it is written, not by reading it again.
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -54,9 +55,21 @@ class HashingFile(io.RawIOBase):
             self._file.close()
         super().close()
 
+    def sync(self) -> None:
+        """Wait until the disk has it, and let the next reader read it from there."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
     @property
     def sha256(self) -> str:
         return self._sha256.hexdigest()
+
+
+class Writes(Protocol):
+    """What takes bytes: a file, or a compressor before one."""
+
+    def write(self, data: bytes, /) -> Any: ...
 
 
 class RowWriter(Protocol):
@@ -70,7 +83,7 @@ class RowWriter(Protocol):
 class JsonLines:
     """One JSON object a line, the columns as its keys."""
 
-    def __init__(self, file: HashingFile, cell: str) -> None:
+    def __init__(self, file: Writes, cell: str) -> None:
         self._file = file
 
     def write(self, rows: Sequence[Row]) -> None:

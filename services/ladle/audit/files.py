@@ -25,14 +25,18 @@ CHUNK = 1 << 20
 class FileSource:
     """One file, or all of a folder in the order of its manifest. Raises SourceError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: list[Listed] | None = None) -> None:
+        """files: only these of the folder, whatever its manifest lists."""
         self.name = str(path)
         if path.name == MANIFEST:
             path = path.parent
         try:
-            self._files, self._claim = (
-                files_of(path) if path.is_dir() else ([Listed(path)], Claim())
-            )
+            if files is not None:
+                self._files, self._claim = files, Claim()
+            else:
+                self._files, self._claim = (
+                    files_of(path) if path.is_dir() else ([Listed(path)], Claim())
+                )
             self._bytes = sum(
                 file.path.stat().st_size for file in self._files if file.path.exists()
             )

@@ -21,6 +21,7 @@ class Law(StrEnum):
     ROWS = "rows"  # the view's tables are what folding the journal gives
     SNAPSHOT = "snapshot"  # a kept snapshot, and its anchor, are what folding gives there
     ERASED = "erased"  # where content is missing, a later record answers for it
+    ARCHIVE = "archive"  # a segment of the archive is the one that the journal anchors
     HEAD = "head"  # the log ends with the hash that was told beforehand
 
 

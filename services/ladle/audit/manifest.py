@@ -1,4 +1,4 @@
-"""An export's manifest, read back: which files there should be, and what they should hold."""
+"""The manifest of an export or an archive, read back: its files, and what they should hold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,9 @@ from ladle.journal.store import Head
 MANIFEST = "manifest.json"
 UNFINISHED = "manifest.json.part"
 FORMAT = "ladle-journal-export"
+ARCHIVE_FORMAT = "ladle-journal-archive"
+"""An archive is the beginning of a journal; the same fields, and files that are added to it."""
+
 FORMAT_VERSION = 1
 ENDINGS = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
 MANIFEST_ADVICE = "get the export again, whole; or name one of its files to read that one alone"
@@ -42,9 +45,19 @@ def files_of(folder: Path) -> tuple[list[Listed], Claim]:
         if not found:
             raise Unreadable(f"{folder} holds no file of an export", "give the export's folder")
         return [Listed(path) for path in found], Claim()
+    told = read_manifest(folder, FORMAT, ARCHIVE_FORMAT)
     try:
-        told = orjson.loads(manifest.read_bytes())
-        if told["format"] != FORMAT or type(told["format_version"]) is not int:
+        return [_listed(folder, file) for file in told["files"]], _claim(told)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _no_manifest(manifest, error) from error
+
+
+def read_manifest(folder: Path, *formats: str) -> dict[str, Any]:
+    """What the manifest in `folder` says, which is of one of these formats; raises SourceError."""
+    manifest = folder / MANIFEST
+    try:
+        told: dict[str, Any] = orjson.loads(manifest.read_bytes())
+        if told["format"] not in formats or type(told["format_version"]) is not int:
             raise ValueError("it is that of something else")
         if told["format_version"] > FORMAT_VERSION:
             raise Unreadable(
@@ -52,13 +65,18 @@ def files_of(folder: Path) -> tuple[list[Listed], Claim]:
                 f"{FORMAT_VERSION}",
                 "audit it with a newer Ladle",
             )
-        return [_listed(folder, file) for file in told["files"]], _claim(told)
     except OSError as error:
         raise Unreachable(f"{manifest}: {error}", "check who may read it") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise Unreadable(
-            f"{manifest} is no manifest of an export: {error!r}", MANIFEST_ADVICE
-        ) from (error)
+        raise _no_manifest(manifest, error, *formats) from error
+    return told
+
+
+def _no_manifest(manifest: Path, error: Exception, *formats: str) -> Unreadable:
+    if formats == (ARCHIVE_FORMAT,):
+        advice = "give the folder that `ladle db archive` wrote to; an export goes with --source"
+        return Unreadable(f"{manifest} is no manifest of an archive: {error!r}", advice)
+    return Unreadable(f"{manifest} is no manifest of an export: {error!r}", MANIFEST_ADVICE)
 
 
 def _listed(folder: Path, file: dict[str, Any]) -> Listed:

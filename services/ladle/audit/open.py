@@ -1,21 +1,40 @@
-"""`--source` to a source: a database URL, a database file, an export or its folder."""
+"""`--source` to a source: a database URL, a database file, an export or its folder; `--archive`."""
 
 import re
 from pathlib import Path
 
 from ladle.audit.database import DatabaseSource
+from ladle.audit.errors import BadSource
 from ladle.audit.files import FileSource
+from ladle.audit.pair import ArchivedSource
 from ladle.audit.source import Source
 
 SQLITE = b"SQLite format 3\x00"
 URL = re.compile(r"[a-z0-9+]+://")
 
 
-def open_source(given: str) -> Source:
+def open_source(given: str, archive: Path | None = None) -> Source:
     """The source that `given` names; the caller closes it. Raises SourceError.
 
+    archive: a folder with the beginning of the database's journal.
     A path to a SQLite file is a database, whatever it is called.
     """
+    source = _open(given)
+    if archive is None:
+        return source
+    try:
+        if not isinstance(source, DatabaseSource):
+            raise BadSource(
+                f"an archive goes with a database, and {source.name} is none",
+                "name the database with --source, or the archive alone as --source",
+            )
+        return ArchivedSource(archive, source)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _open(given: str) -> Source:
     if URL.match(given):
         return DatabaseSource(given)
     path = Path(given)

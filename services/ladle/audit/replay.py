@@ -20,6 +20,7 @@ from ladle.journal.snapshots import Anchor
 
 VERIFY_ADVICE = "`ladle audit verify` says all that is wrong with it"
 WHOLE_ADVICE = "give the journal, or a complete export of it"
+ARCHIVE_ADVICE = "give the folder of the archive as well, with --archive"
 
 
 class Replay:
@@ -132,7 +133,9 @@ class Replay:
             raise Altered(f"record {finding.offset}: {finding.said}", VERIFY_ADVICE)
         if self._walk.gaps.records:
             said = f"records {expected} to {record.offset - 1} are missing"
-            raise Incomplete(f"{self._source.name}: {said}", WHOLE_ADVICE)
+            archived = record.offset - 1 <= self._source.claim().archived
+            advice = ARCHIVE_ADVICE if archived else WHOLE_ADVICE
+            raise Incomplete(f"{self._source.name}: {said}", advice)
         refuse_unknown(record)
         if is_erased(record):
             raise Incomplete(
@@ -150,5 +153,5 @@ def _is_past(record: Record | Anchor, moment: Moment) -> bool:
 
 def _refusal(flaw: Flaw) -> Altered | Incomplete:
     if flaw.fault in (Fault.TORN, Fault.MISSING):
-        return Incomplete(flaw.said, "copy or export it again")
+        return Incomplete(flaw.said, "get it from another copy, or export it again")
     return Altered(flaw.said, VERIFY_ADVICE)

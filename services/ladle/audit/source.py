@@ -18,6 +18,17 @@ PAGE = 1_000
 """Records in a page: enough to make a round trip cheap, few enough to stay small."""
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A file of an archive, as its manifest lists it and as a record of the journal anchors it."""
+
+    name: str
+    first_offset: int
+    last_offset: int
+    bytes: int
+    sha256: str
+
+
 class Fault(StrEnum):
     """What may be wrong with a source beside the records in it."""
 
@@ -47,6 +58,9 @@ class Claim:
     selected: the filter that left records out, in words; None: all of the range are there.
     snapshots: records after which the view was kept. A later record anchors the digest of each, so
         who reads once must know beforehand where to take it.
+    archived: the last record that was moved to an archive which is not given; 0: none is missing.
+    segments: the files of the archive that is given; None without one.
+    begins: with an archive: the first record that the database beside it still has.
     """
 
     after_offset: int = 0
@@ -54,6 +68,9 @@ class Claim:
     head: Head | None = None
     selected: str | None = None
     snapshots: tuple[int, ...] = ()
+    archived: int = 0
+    segments: tuple[Segment, ...] | None = None
+    begins: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from ladle.audit.archivings import ArchiveCheck
 from ladle.audit.derive import Derivation
 from ladle.audit.erasures import Erasures
 from ladle.audit.errors import INCOMPLETE, VERIFIED, VIOLATION, Unreadable
@@ -36,6 +37,7 @@ class Report:
     derived: records that the core derived again; erased: whose content was taken away.
     rows: rows of the view that were compared; None where they were not.
     snapshots: anchors of snapshots that were held against the fold.
+    segments: files of the archive that were held against the records that anchor them.
     missing: ends and pieces that are not there, each a sentence. unchecked: likewise.
     """
 
@@ -46,6 +48,7 @@ class Report:
     erased: int = 0
     rows: int | None = None
     snapshots: int = 0
+    segments: int = 0
     findings: Findings = field(default_factory=Findings)
     gaps: Gaps = field(default_factory=Gaps)
     missing: list[str] = field(default_factory=list)
@@ -89,6 +92,7 @@ class _Check:
         self.derivation = Derivation()
         self.erasures = Erasures()
         self.snapshots = SnapshotCheck(claim.snapshots)
+        self.archive = ArchiveCheck(claim)
         if claim.after_offset:
             first = claim.after_offset + 1
             self.derivation.stop(first, f"it begins at record {first}, without those before it")
@@ -137,9 +141,16 @@ class _Check:
             report.findings.add(finding)
         if self.derivation.stopped is None:
             self.snapshots.note(self.derivation.view, record)
+        self._keeping(record)
+
+    def _keeping(self, record: Record) -> None:
+        """What a record says of how the journal is kept."""
         if record.kind == Kind.SNAPSHOT:
             for finding in self.snapshots.anchor(record):
-                report.findings.add(finding)
+                self.report.findings.add(finding)
+        elif record.kind == Kind.ARCHIVED and not is_erased(record):
+            for finding in self.archive.record(record):
+                self.report.findings.add(finding)
 
     def _answered(self, record: Record) -> None:
         try:
@@ -154,6 +165,7 @@ class _Check:
         report.head = walk.head
         report.derived = self.derivation.records
         self._head()
+        self._archive()
         report.snapshots = self.snapshots.compared
         if self.snapshots.passed_over:
             report.unchecked.append(self.snapshots.passed_over)
@@ -173,6 +185,17 @@ class _Check:
             self._erased()
         if rows is not None:
             self._rows(rows)
+
+    def _archive(self) -> None:
+        report, archived = self.report, self.claim.archived
+        if archived:
+            report.missing.append(
+                f"records 1 to {archived} were moved to an archive, as the journal says: give its "
+                "folder with --archive"
+            )
+        for finding in self.archive.end():
+            report.findings.add(finding)
+        report.segments = self.archive.compared
 
     def _erased(self) -> None:
         """Content that is missing was erased if a record says so, and else taken away.

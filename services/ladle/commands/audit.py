@@ -6,7 +6,7 @@ import typer
 
 from ladle.commands.audit_erase import erase
 from ladle.commands.audit_export import checkpoint, consistency, export, keygen
-from ladle.commands.audit_source import JsonOption, Progress, SourceOption, opened
+from ladle.commands.audit_source import ArchiveOption, JsonOption, Progress, SourceOption, opened
 from ladle.commands.audit_text import (
     change_json,
     happening_json,
@@ -40,14 +40,18 @@ def _group() -> None:
 
 @app.command()
 @command
-def verify(source: SourceOption = None, json_: JsonOption = False) -> None:
+def verify(
+    source: SourceOption = None,
+    archive: ArchiveOption = None,
+    json_: JsonOption = False,
+) -> None:
     """Check chain, offsets, every outcome and the view's rows; say what is wrong or missing.
 
     Example: ladle audit verify --source sqlite:///ladle.db
     """
     from ladle.audit.verify import verify as run
 
-    with opened(source) as log:
+    with opened(source, archive) as log:
         report = run(log, Progress())
     if json_:
         print_json(report_json(report))
@@ -62,6 +66,7 @@ def verify(source: SourceOption = None, json_: JsonOption = False) -> None:
 def at(
     when: When,
     source: SourceOption = None,
+    archive: ArchiveOption = None,
     from_start: Annotated[
         bool,
         typer.Option("--from-start", help="Fold from the first record and trust no snapshot."),
@@ -76,7 +81,7 @@ def at(
     from ladle.core import queries
 
     moment = moment_of(when)
-    with opened(source) as log:
+    with opened(source, archive) as log:
         replay = Replay(log, Progress(), near=None if from_start else moment)
         replay.to(moment)
     view, start = replay.view, replay.start
@@ -102,6 +107,7 @@ def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="An offset, or a time in UTC.")],
     after: Annotated[str, typer.Argument(metavar="B", help="A later one.")],
     source: SourceOption = None,
+    archive: ArchiveOption = None,
     table: Annotated[
         str | None,
         typer.Option("--table", metavar="TABLE", help="Only rows of this table of the view."),
@@ -119,7 +125,7 @@ def diff(
     if table is not None and table not in TABLES:
         fail(USAGE, f"there is no table {table}", f"one of {', '.join(TABLES)}")
     first, second = moment_of(before), moment_of(after)
-    with opened(source) as log:
+    with opened(source, archive) as log:
         replay = Replay(log, Progress(), near=first)
         replay.to(first)
         offset, state = replay.view.offset, state_of(replay.view)
@@ -141,6 +147,7 @@ def diff(
 def timeline(
     name: Annotated[str, typer.Argument(metavar="ROOM|SERVER", help="A room's or server's id.")],
     source: SourceOption = None,
+    archive: ArchiveOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Tell what became of a room or a server, record by record; exit 1 where nothing names it.
@@ -151,7 +158,7 @@ def timeline(
     from ladle.audit.timeline import timeline as run
 
     told = []
-    with opened(source) as log:
+    with opened(source, archive) as log:
         for happening in run(Replay(log, Progress()), name):
             if json_:
                 told.append(happening_json(happening))

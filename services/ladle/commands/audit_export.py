@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ladle.commands.audit_source import (
+    ArchiveOption,
     JsonOption,
     Progress,
     SourceOption,
@@ -47,6 +48,7 @@ def export(
         bool, typer.Option("--redact", help="Leave content out; the chain still verifies.")
     ] = False,
     source: SourceOption = None,
+    archive: ArchiveOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Write the journal's records to files, with a manifest that vouches for them.
@@ -56,7 +58,7 @@ def export(
     from ladle.audit.export_rows import Wanted
 
     wanted = Wanted(room, server, _kinds(kind), _moment(from_), _moment(until))
-    manifest = _export(source, to, format_, wanted, redact)
+    manifest = _export(source, archive, to, format_, wanted, redact)
     if json_:
         print_json(manifest)
         return
@@ -101,6 +103,7 @@ def keygen(
 def checkpoint(
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="As `keygen` made it.")],
     source: SourceOption = None,
+    archive: ArchiveOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Sign the journal's head: keep the note where the journal's keeper cannot change it.
@@ -110,7 +113,7 @@ def checkpoint(
     from ladle.audit.checkpoint import sign
 
     signing = _signing_key(key)
-    with opened(source) as found:
+    with opened(source, archive) as found:
         head = _head(found)
     note = sign(head, signing)
     if json_:
@@ -130,6 +133,7 @@ def consistency(
         str, typer.Option("--key", metavar="KEY", help="The verifier key, or a file with it.")
     ] = "",
     source: SourceOption = None,
+    archive: ArchiveOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Show that the journal only grew: what an old checkpoint saw is still there, unchanged.
@@ -138,11 +142,11 @@ def consistency(
     """
     from ladle.audit.checkpoint import Checkpoint, Consistency
 
-    verifier = _verifier_key(key)
-    before = _checkpoint(old, verifier)
-    with opened(source) as found:
+    verifier = verifier_key(key)
+    before = checkpoint_in(old, verifier)
+    with opened(source, archive) as found:
         if new is not None:
-            after = _checkpoint(new, verifier)
+            after = checkpoint_in(new, verifier)
         else:
             head = _head(found)
             after = Checkpoint(before.origin, max(head.offset, 0), head.hash)
@@ -154,14 +158,20 @@ def consistency(
 
 
 def _export(
-    given: str | None, to: Path, format_: str, wanted: "Wanted", redact: bool
+    given: str | None,
+    archive: Path | None,
+    to: Path,
+    format_: str,
+    wanted: "Wanted",
+    redact: bool,
 ) -> dict[str, Any]:
     from ladle.audit.export import Export, ExportRefused
     from ladle.placement.settings import PlacementSettings
 
     cell = PlacementSettings().cell
     progress = Progress()
-    with opened(given) as source:
+    with opened(given, archive) as source:
+        _refuse_archived(source, wanted)
         try:
             out = Export(to, format_=format_, wanted=wanted, redact=redact, cell=cell)
         except ExportRefused as error:
@@ -184,6 +194,17 @@ def _export(
             fail_audit(UNREACHABLE, f"{to}: {error.strerror}", "is the disk full?")
         finally:
             out.abandon()
+
+
+def _refuse_archived(source: "Source", wanted: "Wanted") -> None:
+    """An export that leaves out what it should have is worse than none."""
+    archived = source.claim().archived
+    if wanted.first_offset() <= archived:
+        fail_audit(
+            INCOMPLETE,
+            f"records 1 to {archived} are in an archive",
+            f"give its folder with --archive, or begin behind them: --from {archived + 1}",
+        )
 
 
 def _first(source: "Source") -> "Head":
@@ -280,7 +301,7 @@ def _signing_key(path: Path) -> "SigningKey":
         fail_audit(USAGE, f"{path}: {error}", "make one: `ladle audit keygen`")
 
 
-def _verifier_key(given: str) -> "VerifierKey":
+def verifier_key(given: str) -> "VerifierKey":
     """A key as text has its name and id before two plus signs; anything else is a path."""
     from ladle.audit.notes import BadKey, VerifierKey
 
@@ -293,7 +314,7 @@ def _verifier_key(given: str) -> "VerifierKey":
         fail_audit(USAGE, f"--key: {error}", "it is what `ladle audit keygen` printed")
 
 
-def _checkpoint(path: Path, key: "VerifierKey") -> "Checkpoint":
+def checkpoint_in(path: Path, key: "VerifierKey") -> "Checkpoint":
     from ladle.audit.checkpoint import read
     from ladle.audit.notes import BadNote, NotSigned
 

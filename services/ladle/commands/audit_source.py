@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 SOURCE_HELP = "A database URL or file, an export or its folder; LADLE_DATABASE_URL if not given."
 SourceOption = Annotated[str | None, typer.Option("--source", metavar="SOURCE", help=SOURCE_HELP)]
+ArchiveOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--archive", metavar="FOLDER", help="The beginning of the journal, from `ladle db archive`."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _NAMES = {1: "violation", 2: "usage", 3: "unreadable", 4: "incomplete", 5: "unreachable"}
@@ -28,14 +35,14 @@ def fail_audit(code: int, said: str, advice: str = "") -> NoReturn:
 
 
 @contextmanager
-def opened(given: str | None) -> "Iterator[Source]":
+def opened(given: str | None, archive: Path | None = None) -> "Iterator[Source]":
     """The source, closed afterwards; what keeps it from being read ends the command."""
     from ladle.audit.errors import SourceError
     from ladle.audit.open import open_source
     from ladle.placement.settings import PlacementSettings
 
     try:
-        source = open_source(given or PlacementSettings().database)
+        source = open_source(given or PlacementSettings().database, archive)
         try:
             yield source
         finally:

@@ -34,6 +34,7 @@ def report_json(report: "Report") -> dict[str, Any]:
         "erased": report.erased,
         "rows": report.rows,
         "snapshots": report.snapshots,
+        "segments": report.segments,
         "violations": {
             "count": report.findings.count,
             "by_law": {str(law): count for law, count in sorted(report.findings.counts.items())},
@@ -76,6 +77,8 @@ def print_report(report: "Report") -> None:
     show(f"rows      {rows}", markup=False)
     if report.snapshots:
         show(f"snapshots {report.snapshots:,} compared", markup=False)
+    if report.segments:
+        show(f"segments  {report.segments:,} of the archive are the anchored ones", markup=False)
     for said in report.unchecked:
         show(f"not checked: {said}", markup=False)
     for first, last in report.gaps.ranges:

@@ -1,10 +1,11 @@
-"""`ladle db`: the journal's schema."""
+"""`ladle db`: the journal's schema, snapshots, archive."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ladle.commands.database_archive import archive
 from ladle.commands.guard import check_database, command
 from ladle.commands.output import NO, UNREACHABLE, fail, print_json, show
 
@@ -107,3 +108,6 @@ async def _snapshot(url: str) -> "tuple[Captured, Record] | None":
         return made, record
     finally:
         await store.close()
+
+
+app.command()(archive)

@@ -137,6 +137,9 @@ class PostgresStore(JournalReads):
     async def drop_snapshot(self, offset: int) -> None:
         await self._execute(statements.drop_parts("$1"), offset)
 
+    async def drop_records(self, through: int) -> None:
+        await self._execute(statements.drop_records("$1"), through)
+
     async def _execute(self, text: str, *given: object) -> None:
         """One statement that may be repeated, beside the appends."""
 

@@ -90,6 +90,9 @@ class SqliteStore(JournalReads):
     async def drop_snapshot(self, offset: int) -> None:
         await self._write(_run, statements.drop_parts("?"), (offset,))
 
+    async def drop_records(self, through: int) -> None:
+        await self._write(_run, statements.drop_records("?"), (through,))
+
     async def _pragma(self, text: str) -> None:
         if self._writer is None:
             raise StoreError("the store is not open")

@@ -81,6 +81,11 @@ def drop_parts(mark: str) -> str:
     return f'DELETE FROM "snapshot" WHERE "offset" = {mark}'
 
 
+def drop_records(mark: str) -> str:
+    """DELETE of all records up to an offset: offset."""
+    return f'DELETE FROM "journal" WHERE "offset" <= {mark}'
+
+
 def columns(table: Table) -> list[str]:
     """Column names in the order of the values, `reflects_offset` last."""
     names = [column.name for column in table.columns if column.name != "reflects_offset"]

@@ -235,6 +235,14 @@ class Store(Protocol):
         """Forget all parts of a snapshot; no error where there are none."""
         ...
 
+    async def drop_records(self, through: int) -> None:
+        """Forget all records at or below `through`; no error where there are none.
+
+        Only for records that a record of kind `archived` names. Not fenced: what the journal says
+        is elsewhere, no writer needs here.
+        """
+        ...
+
     async def move_outbox(self, mine: Lease, cursor: OutboxCursor) -> None:
         """Fenced: remember what was confirmed. Raises LeaseLost."""
         ...

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ladle.core import compact_status, queries
+from ladle.core.apply import JournalGap
 from ladle.core.record import Kind, Record
 from ladle.journal.chain import content_of
 from ladle.journal.explain import explanation
@@ -139,10 +140,12 @@ async def explain(store: Store, body: Body) -> Answer:
     """Why a room is where it is, in sentences, with the decision behind them."""
     found = await explanation(store, body["room_id"], generation=body["generation"])
     if found is None:
+        archived = await _archived(store)
         return error_answer(
             "unknown-room",
             f"the journal holds no decision for room {body['room_id']!r}"
-            + (f" of generation {body['generation']}" if body["generation"] else ""),
+            + (f" of generation {body['generation']}" if body["generation"] else "")
+            + (f"; records up to {archived} are in an archive" if archived else ""),
         )
     return {
         "status": "ok",
@@ -163,5 +166,20 @@ async def fleet_view_at(store: Store, body: Body) -> Answer:
             retryable=True,
             details={"offset": head.offset},
         )
-    view = await view_at(store, body["at_offset"])
+    try:
+        view = await view_at(store, body["at_offset"])
+    except JournalGap:
+        archived = await _archived(store)
+        return error_answer(
+            "unavailable",
+            f"records up to {archived} are in an archive, and no snapshot is kept between them "
+            f"and {body['at_offset']}: `ladle audit at` with --archive reads both",
+            details={"archived": archived},
+        )
     return queries.fleet_view(view, region=body["region"], server_id=body["server_id"])
+
+
+async def _archived(store: Store) -> int:
+    """The last record that is no longer in the database; 0 where all are."""
+    first = await store.records(0, 1)
+    return first[0].offset - 1 if first else 0

@@ -1,0 +1,90 @@
+"""What records of kind `archived` say: which records are in an archive, and in which files.
+
+The record holds the digest of each segment, so the chain vouches for the archive. A segment that
+no record names, of records that the database no longer has, is one that nobody answers for.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ladle.audit.finding import Finding, Law
+from ladle.audit.source import Claim, Segment
+from ladle.core.record import Kind, Record, digest_of
+from ladle.journal.chain import content_of, rehash
+
+
+@dataclass(frozen=True, slots=True)
+class Archiving:
+    """Records up to `last_offset`, whose hash is `hash`, are in an archive. said_by: the record."""
+
+    last_offset: int
+    hash: str
+    segments: tuple[Segment, ...]
+    said_by: int
+
+
+class HasAnchors(Protocol):
+    async def anchors(self, kind: Kind) -> list[Record]: ...
+
+
+def archiving_of(record: Record) -> Archiving | None:
+    """What the record says; None where it is not as it was sealed."""
+    if rehash(record) != record.hash or digest_of(record.salt, record.body) != record.body_digest:
+        return None
+    try:
+        payload: dict[str, Any] = content_of(record)["payload"]
+        segments = tuple(Segment(**each) for each in payload["segments"])
+        last, hash_ = payload["last_offset"], payload["hash"]
+        if type(last) is not int or type(hash_) is not str or segments[-1].last_offset != last:
+            return None
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+    return Archiving(last, hash_, segments, record.offset)
+
+
+async def last_archiving(store: HasAnchors) -> Archiving | None:
+    """How far records were archived, as the newest record of the kind says."""
+    found = [archiving_of(record) for record in await store.anchors(Kind.ARCHIVED)]
+    told = [each for each in found if each is not None]
+    return max(told, key=lambda each: each.last_offset, default=None)
+
+
+class ArchiveCheck:
+    """Holds the files of an archive against the records that name them."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._listed = {each.first_offset: each for each in claim.segments or ()}
+        self._named: set[int] = set()
+        self.compared = 0
+
+    def record(self, record: Record) -> Iterator[Finding]:
+        """What a record of kind `archived` says that is not so."""
+        told = archiving_of(record)
+        if told is None:
+            # Where its seal is broken as well, that is told on its own.
+            said = "it does not say which records were archived"
+            yield Finding(Law.ARCHIVE, record.offset, said)
+            return
+        if self._claim.segments is None:
+            return
+        for segment in told.segments:
+            self._named.add(segment.first_offset)
+            listed = self._listed.get(segment.first_offset)
+            if listed is None:
+                continue  # Its records are missing, and told as that.
+            self.compared += 1
+            for where in ("last_offset", "bytes", "sha256"):
+                one, other = getattr(listed, where), getattr(segment, where)
+                if one != other:
+                    said = f"the archive's file {listed.name} is not the one that was anchored"
+                    yield Finding(Law.ARCHIVE, record.offset, said, where, one, other)
+                    break
+
+    def end(self) -> Iterator[Finding]:
+        """Segments that nobody answers for, though the database no longer has their records."""
+        for first, segment in self._listed.items():
+            if first not in self._named and self._claim.begins > first:
+                said = f"no record anchors {segment.name}, and its records left the database"
+                yield Finding(Law.ARCHIVE, first, said)
