@@ -107,6 +107,12 @@ class Forbidden(PlacementError):
     code = ErrorCode.FORBIDDEN
 
 
+class NotOwner(PlacementError):
+    """Another caller allocated the room, and this cell leaves a room to who allocated it."""
+
+    code = ErrorCode.NOT_OWNER
+
+
 class RateLimited(PlacementError):
     """Too many requests of this caller."""
 
@@ -175,6 +181,7 @@ ERRORS: dict[ErrorCode, type[PlacementError]] = {
         StaleGeneration,
         Conflict,
         Forbidden,
+        NotOwner,
         RateLimited,
         Unavailable,
         Internal,

@@ -50,6 +50,7 @@ class ErrorCode(StrEnum):
     STALE_GENERATION = "stale-generation"
     CONFLICT = "conflict"
     FORBIDDEN = "forbidden"
+    NOT_OWNER = "not-owner"
     RATE_LIMITED = "rate-limited"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from ladle.broker.roles import Role, users_of
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.envelope import encode_event, encode_request
-from ladle_contracts.errors import Forbidden
+from ladle_contracts.errors import Forbidden, NotOwner
 from ladle_contracts.events import ServerDescription, ServerRegistered, WorkerDescription
 from ladle_contracts.link import DIRECT_REPLY_TO, Message, Refused
 from ladle_contracts.publisher import MediaServerPublisher
@@ -30,6 +32,7 @@ NAMES = {
     Role.MEDIA_SERVER: ["sfu-1", "sfu-2"],
     Role.GATEWAY: ["gateway", "unlisted"],
     Role.BACKEND: ["meetings", "lessons"],
+    Role.OPERATOR: ["ops"],
     Role.PLACEMENT: ["ladle"],
     Role.ADMINISTRATOR: ["root"],
 }
@@ -182,6 +185,42 @@ async def test_only_a_proxy_asks_for_others(cell_of_roles: Imported, running: Ru
         assert (await client.allocate(room_id="standup")).outcome == "placed"
     view = running.service.term.writer.view  # type: ignore[union-attr]
     assert {user for user, _, _ in view.requests} == {"lessons"}
+
+
+async def test_a_room_is_its_owners_where_the_cell_says_so(
+    cell_of_roles: Imported, tmp_path: Path
+) -> None:
+    """The setting is in the journal, and so is who allocated: a replay refuses the same."""
+    database = tmp_path / "ladle.db"
+    url = cell_of_roles.url_of
+    async with (
+        serving(cell_of_roles, database, owner_only=True, operators="ops") as running,
+        PlacementClient.connect(url("meetings")) as meetings,
+        PlacementClient.connect(url("lessons")) as lessons,
+        PlacementClient.connect(url("ops")) as ops,
+    ):
+        placed = await meetings.allocate("standup", peers=4)
+        with pytest.raises(NotOwner, match="user lessons may not extend"):
+            await lessons.extend("standup", peers=6)
+        with pytest.raises(NotOwner, match="user lessons may not release"):
+            await lessons.release("standup", placed.allocation_id)
+        with pytest.raises(NotOwner, match="user lessons may not move"):
+            await lessons.move("standup", if_generation=1, reason="mine now")
+        found = await lessons.allocate("standup", peers=10)
+        assert (found.server, found.fits) == (placed.server, False)
+        assert (await meetings.extend("standup", peers=6)).reserved_peers == 6
+        assert (await ops.extend("standup", peers=8)).reserved_peers == 8
+        assert (await ops.release("standup", placed.allocation_id)).room_state == "nowhere"
+        limits = running.service.term.writer.view.limits  # type: ignore[union-attr]
+        assert (limits.owner_only, limits.operators) == (True, "ops")
+    verified = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ladle.cli", "audit", "verify"),
+        env={**os.environ, "LADLE_DATABASE_URL": f"sqlite+aiosqlite:///{database}"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told, _ = await verified.communicate()
+    assert verified.returncode == 0, told.decode()
 
 
 async def test_a_standby_asks_the_same_of_who_reads(

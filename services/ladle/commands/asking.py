@@ -27,6 +27,7 @@ REFUSED_ADVICE = {
     "region-unavailable": "name other regions, or leave --require-region out",
     "unknown-room": "list rooms with `ladle rooms`, or ask for a home: `ladle allocate`",
     "unknown-server": "list servers with `ladle view`",
+    "not-owner": "ask as the user who allocated it, or as one of LADLE_OPERATORS",
     "stale-generation": "see its home now: `ladle lookup`",
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ladle.core import administration, answer, room, wish
+from ladle.core import administration, answer, ownership, room, wish
 from ladle.core.answer import Reply
 from ladle.core.case import Asked
 from ladle.core.decide import Decision, decide
@@ -32,6 +32,18 @@ class Ask:
         return body
 
     @property
+    def operation(self) -> str:
+        operation: str = self.entry.payload["operation"]
+        return operation
+
+    @property
+    def user(self) -> str:
+        """Who asks, or the one for whom a proxy asks; empty: nobody whom the broker vouches for."""
+        origin = self.entry.origin
+        user: str = origin.get("on_behalf_of") or origin.get("user") or ""
+        return user
+
+    @property
     def room_id(self) -> str:
         """The caller's, or the one that the writer made for a caller who named none."""
         room_id: str = self.body["room_id"] or self.entry.inputs["room_id"]
@@ -54,8 +66,8 @@ def request(step: Step, entry: Entry, recorded: Mapping[str, Any] | None) -> dic
     A repetition whose answer is recorded is ignored: the writer answers it from that record.
     """
     view, payload = step.view, entry.payload
-    user = entry.origin.get("on_behalf_of") or entry.origin.get("user") or ""
-    key = (user, payload["operation"], payload["request_id"])
+    ask = Ask(step, entry, recorded)
+    key = (ask.user, payload["operation"], payload["request_id"])
     before = view.requests.get(key)
     if before is not None and before.digest == payload["digest"]:
         return {"status": "ignored", "reason": "repeated", "recorded_at_offset": before.offset}
@@ -64,7 +76,6 @@ def request(step: Step, entry: Entry, recorded: Mapping[str, Any] | None) -> dic
             Code.CONFLICT, f"request_id {key[2]} was used for another {key[1]} a short while ago"
         )
         return {"status": "refused", "reason": str(Code.CONFLICT), "reply": reply}
-    ask = Ask(step, entry, recorded)
     reply = OPERATIONS[payload["operation"]](ask)
     expires_at_ms = step.now_ms + view.limits.request_ms
     view.put(Request(*key, payload["digest"], step.offset, expires_at_ms))
@@ -85,6 +96,8 @@ def allocate(ask: Ask) -> Reply:
     if not room.needs_home(step.view, room_id):
         wished = wish.to_allocate(ask.body, None)
         asked = Asked(wished.peers, wished.publishers, wished.streams, wished.cost, _hold_ms(ask))
+        # Who asks for more peers would extend it, by another word.
+        asked = asked._replace(may_raise=_may_change(ask))
         case = room.ask(step, room_id, What.ASKED_AGAIN, asked)
         return answer.placed(step.view, room_id, "existing", fits=case.fits)
     decision = ask.choose()
@@ -105,6 +118,8 @@ def extend(ask: Ask) -> Reply:
     step, room_id = ask.step, ask.room_id
     if room_id not in step.view.rooms:
         return _unknown_room(room_id)
+    if not _may_change(ask):
+        return _not_owner(ask)
     if step.view.rooms[room_id].phase == Phase.STRANDED:
         return _stranded(room_id)
     decision = ask.choose()
@@ -121,6 +136,8 @@ def move(ask: Ask) -> Reply:
     known = step.view.rooms.get(room_id)
     if known is None:
         return _unknown_room(room_id)
+    if not _may_change(ask):
+        return _not_owner(ask)
     if known.generation != ask.body["if_generation"]:
         return answer.refused(
             Code.STALE_GENERATION,
@@ -140,6 +157,8 @@ def release(ask: Ask) -> Reply:
     known = step.view.rooms.get(room_id)
     if known is None:
         return _unknown_room(room_id)
+    if not _may_change(ask):
+        return _not_owner(ask)
     if known.allocation_id != ask.body["allocation_id"]:
         return answer.refused(
             Code.STALE_GENERATION,
@@ -205,16 +224,17 @@ def _wanted(ask: Ask, decision: Decision, reason: str | None) -> Asked:
         said["streams"],
         said["cost"],
         _hold_ms(ask),
-        _wishes(ask.body),
+        _wishes(ask),
         decision,
         reason,
     )
 
 
-def _wishes(body: Body) -> str:
+def _wishes(ask: Ask) -> str:
     """What a later move keeps to: not the pin, and not what was to be avoided just then."""
-    names = ("regions", "region_mode", "labels")
+    body, names = ask.body, ("regions", "region_mode", "labels")
     kept = {name: body[name] for name in names if body.get(name) not in (None, [], {}, "prefer")}
+    kept.update(ownership.owner_to_note(ask.step.view.limits, ask.user))
     return canonical(kept).decode() if kept else "{}"
 
 
@@ -231,6 +251,20 @@ def _administration(ask: Ask, server_id: str) -> Reply:
 
 def _refusal(decision: Decision) -> Reply:
     return {"status": "error", "error": dict(decision.error or {})}
+
+
+def _may_change(ask: Ask) -> bool:
+    view = ask.step.view
+    return ownership.may_change(view.limits, view.rooms[ask.room_id], ask.user)
+
+
+def _not_owner(ask: Ask) -> Reply:
+    """Whose it is instead is not said: a name is half of what it takes to be somebody."""
+    who = f"user {ask.user}" if ask.user else "who is nobody to the broker"
+    return answer.refused(
+        Code.NOT_OWNER,
+        f"room {ask.room_id} was allocated by another user: {who} may not {ask.operation} it",
+    )
 
 
 def _unknown_room(room_id: str) -> Reply:

@@ -24,7 +24,10 @@ class Told(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a caller asks for. wishes: JSON that a later move keeps to."""
+    """What a caller asks for. wishes: JSON that a later move keeps to.
+
+    may_raise: False where the caller is to be told of the home, and may reserve no more in it.
+    """
 
     peers: int
     publishers: int
@@ -34,6 +37,7 @@ class Asked(NamedTuple):
     wishes: str = "{}"
     decision: Decision | None = None
     reason: str | None = None
+    may_raise: bool = True
 
 
 @dataclass(slots=True)

@@ -31,6 +31,8 @@ class Limits:
     cpu_permille_max: int = 850  # a worker at or above takes nothing new
     capacity_low_consumers: int = 180  # no worker has so much left (10 peers): capacity-low
     capacity_ok_consumers: int = 480  # and one must have so much (16 peers) before it is said again
+    owner_only: bool = False  # who allocated a room moves, extends and releases it, nobody else
+    operators: str = ""  # users, separated by commas, who may do that with any room
 
 
 NAMES = frozenset(field.name for field in fields(Limits))

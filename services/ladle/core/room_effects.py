@@ -197,7 +197,7 @@ def raise_reservation(case: Case) -> None:
     if wanted <= room.reserved:
         return
     router = case.routers()[0]
-    case.fits = _carries(case, router, wanted)
+    case.fits = asked.may_raise and _carries(case, router, wanted)
     if not case.fits:
         return
     _reserve_for(room, peers, publishers, streams, wanted)

@@ -108,7 +108,9 @@ class Room:
     publishers: int = 0
     streams: int = 0
     reserved: int = 0  # what that costs, consumers
-    wishes: str = "{}"  # JSON {regions, region_mode, labels} of who placed it; a move keeps to them
+    # JSON {regions, region_mode, labels} of who placed it: a move keeps to them. Under `owner_only`
+    # also who that is: {owner}.
+    wishes: str = "{}"
 
 
 @dataclass(slots=True)

@@ -44,6 +44,7 @@ class Code(StrEnum):
     STALE_GENERATION = "stale-generation"
     CONFLICT = "conflict"
     FORBIDDEN = "forbidden"
+    NOT_OWNER = "not-owner"
     RATE_LIMITED = "rate-limited"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"

@@ -69,6 +69,15 @@ class PlacementSettings(ClientSettings):
         "",
         description="user=server_id pairs, separated by commas, where the names differ",
     )
+    owner_only: bool = Field(
+        False,
+        description="Only the user who allocated a room may move, extend and release it",
+    )
+    operators: str = Field(
+        "",
+        max_length=4_096,
+        description="Users who may do so with any room, separated by commas",
+    )
     snapshot_records: int = Field(
         100_000,
         ge=0,
