@@ -5,6 +5,7 @@ that is shown was written so.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ladle.audit.derive import CHANGES_KEPT
 from ladle.audit.errors import Altered, BadSource, Incomplete
@@ -53,6 +54,7 @@ class Replay:
             self._start_near(near)
         self._records = self._checked()
         self._next: Record | None = next(self._records, None)
+        self._opened: Opened | None = None
 
     def _start_near(self, moment: Moment) -> None:
         """Begin at the newest good snapshot that is not past the moment; at the log's if none."""
@@ -88,7 +90,7 @@ class Replay:
         if moment.offset is not None and moment.offset < self.view.offset:
             raise BadSource("the replay only goes forward", "name the earlier moment first")
         while self._next is not None and not _is_past(self._next, moment):
-            self._fold()
+            self.fold()
         if moment.offset is not None and moment.offset > self.view.offset:
             raise Incomplete(
                 f"{self._source.name} ends at record {self.view.offset}, before {moment.offset}",
@@ -99,21 +101,25 @@ class Replay:
         """Fold record after record to the end; the view stands at the one that is given."""
         while self._next is not None:
             record = self._next
-            yield record, self._fold()
+            yield record, self.fold()
 
-    def _fold(self) -> Opened:
-        record = self._next
-        assert record is not None
-        try:
-            opened = open_record(record)
-            apply(self.view, opened.entry, opened.outcome)
-        except Exception as error:
-            # Whatever stands in a record: it is the source that is wrong, not the audit.
-            said = f"record {record.offset} cannot be folded: {type(error).__name__}: {error}"
-            raise Altered(said, VERIFY_ADVICE) from error
+    def peek(self) -> Opened | None:
+        """What `fold` would fold next, the view as it is before it; None at the end."""
+        if self._next is not None and self._opened is None:
+            with _folding(self._next):
+                self._opened = open_record(self._next)
+        return self._opened
+
+    def fold(self) -> Opened:
+        """Fold the next record; the view's changes hold at least those of this one."""
+        record, opened = self._next, self.peek()
+        assert record is not None, "there is no record left"
+        assert opened is not None
         if record.offset % CHANGES_KEPT == 0:
             self.view.take_changes()
-        self._next = next(self._records, None)
+        with _folding(record):
+            apply(self.view, opened.entry, opened.outcome)
+        self._next, self._opened = next(self._records, None), None
         return opened
 
     def _checked(self) -> Iterator[Record]:
@@ -143,6 +149,16 @@ class Replay:
                 "folded",
                 f"ask for a moment before it: {record.offset - 1} is the last",
             )
+
+
+@contextmanager
+def _folding(record: Record) -> Iterator[None]:
+    """Whatever stands in a record: it is the source that is wrong, not the audit."""
+    try:
+        yield
+    except Exception as error:
+        said = f"record {record.offset} cannot be folded: {type(error).__name__}: {error}"
+        raise Altered(said, VERIFY_ADVICE) from error
 
 
 def _is_past(record: Record | Anchor, moment: Moment) -> bool:

@@ -15,6 +15,7 @@ from ladle.commands.audit_text import (
     print_report,
     report_json,
 )
+from ladle.commands.audit_whatif import whatif
 from ladle.commands.guard import command
 from ladle.commands.load_table import print_view
 from ladle.commands.output import NO, USAGE, fail, print_json, show
@@ -181,5 +182,5 @@ def moment_of(text: str) -> "Moment":
         fail(USAGE, str(error), "an offset such as 1234, or a time such as 2026-11-22T09:00:00Z")
 
 
-for each in (export, keygen, checkpoint, consistency, erase):
+for each in (whatif, export, keygen, checkpoint, consistency, erase):
     app.command()(each)

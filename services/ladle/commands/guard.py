@@ -30,7 +30,7 @@ EXTRAS = {
         "uvloop",
     ),
     "postgres": ("asyncpg",),
-    "audit": ("cryptography", "pyarrow"),
+    "audit": ("cryptography", "matplotlib", "pyarrow"),
 }
 """Which extra brings which modules; what none of them names is a defect, not a missing extra."""
 
