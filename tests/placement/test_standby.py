@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from ladle.journal.open import open_store
 from ladle.placement import standby as module
 from ladle.placement.follower import Follower
-from ladle_contracts.errors import InvalidRequest, Unavailable
+from ladle_contracts.errors import InvalidRequest, RateLimited, Unavailable
 from ladle_contracts.events import ServerDescription, WorkerDescription
 from ladle_contracts.link import DIRECT_REPLY_TO, Message, Outgoing
 from ladle_contracts.publisher import MediaServerPublisher
@@ -231,3 +232,26 @@ async def test_a_record_that_cannot_be_folded_sends_the_standby_back_to_the_tabl
             assert watched.follower.view.digest() == view.digest()
     finally:
         await store.close()
+
+
+async def test_a_standby_counts_its_callers_by_itself(
+    writer: Running, broker_url: str, cell: str, database_url: str
+) -> None:
+    limits = {"caller_requests_per_s": 1, "caller_burst": 1}
+    async with running_service(
+        broker_url, cell, database_url, role="standby", lease_ms=1_000, **limits
+    ) as running:
+        await running.until(lambda: consumes(running), "a standby that consumes")
+        limited = None
+        async with running.client(attempts_max=1) as client, asyncio.timeout(30):
+            # The broker shares reads out; those that the writer gets have no limit.
+            while limited is None:
+                try:
+                    await client.view()
+                except RateLimited as error:
+                    limited = error
+    assert 0 < (limited.retry_after_ms or 0) <= 1_000
+    assert answered(running, "view", "rate-limited") == 1
+    user = str(URL(broker_url).user)
+    assert running.count("ladle_rate_limited_total", user=user) == 1
+    assert answered(writer, "view", "rate-limited") == 0

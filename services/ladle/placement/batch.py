@@ -28,11 +28,11 @@ class Arrival:
 
 @dataclass(slots=True)
 class Answer:
-    """A reply that waits for the commit; `offset` is its record's, or the view's."""
+    """A reply that waits for the commit; `offset` is its record's, or the view's, or None."""
 
     arrival: Arrival
     answer: Mapping[str, Any]
-    offset: int
+    offset: int | None
     term: int
     operation: str
     outcome: str

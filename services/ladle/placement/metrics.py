@@ -36,6 +36,9 @@ class Metrics:
         self.requests = self._counter(
             "ladle_requests", "Requests by operation and outcome.", "operation", "outcome"
         )
+        self.rate_limited = self._counter(
+            "ladle_rate_limited", "Requests above their caller's rate, by AMQP user.", "user"
+        )
         self.decisions = self._counter(
             "ladle_decisions", "Placement decisions.", "outcome", "policy"
         )

@@ -15,18 +15,18 @@ from ladle.core.view import View
 from ladle.journal.store import Store, StoreError
 from ladle.placement import journal_answers
 from ladle.placement.batch import Arrival
+from ladle.placement.callers import Callers
 from ladle.placement.errands import Errands
-from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.refusals import (
+    REFUSED,
     operation_label,
     refuse_address,
-    refuse_caller,
     refuse_request,
     refuse_unrecordable,
 )
 from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
 from ladle.placement.writer import Writer
-from ladle_contracts.envelope import ContractViolation, Request, decode_request
+from ladle_contracts.envelope import Request
 from ladle_contracts.link import Link
 
 log = logging.getLogger("ladle.queries")
@@ -150,9 +150,9 @@ async def read_journal(store: Store, request: Request) -> Answer:
 class OnQuery:
     """The handler of the queries queue while this process writes."""
 
-    def __init__(self, store: Store, link: Link, identities: Identities) -> None:
+    def __init__(self, store: Store, link: Link, callers: Callers) -> None:
         self._link = link
-        self._identities = identities
+        self._callers = callers
         self._reads = JournalReads(store)
         self._errands = Errands("a read of the journal", log)
 
@@ -162,13 +162,10 @@ class OnQuery:
             refuse_address(arrival, writer)
             return
         try:
-            request = decode_request(message)
-            self._identities.caller(request.user, request.on_behalf_of)
-        except ContractViolation as violation:
-            refuse_request(arrival, writer, violation)
-            return
-        except WrongIdentity as error:
-            refuse_caller(arrival, writer, error)
+            request, user = self._callers.read(message)
+            self._callers.count(user)
+        except REFUSED as error:
+            refuse_request(arrival, writer, error)
             return
         if request.is_write:
             # The exchange found no queue for it: that was deleted, and will be declared again.

@@ -7,24 +7,24 @@ import uuid
 from ladle.core.received import recorded_request
 from ladle.core.record import Kind
 from ladle.placement.batch import Arrival, Recalled
-from ladle.placement.identity import Identities, WrongIdentity
+from ladle.placement.callers import Callers
 from ladle.placement.plain import plain
 from ladle.placement.refusals import (
+    REFUSED,
     refuse_address,
-    refuse_caller,
     refuse_request,
     refuse_unrecordable,
 )
 from ladle.placement.replies import error_answer, may_answer
 from ladle.placement.writer import Writer
-from ladle_contracts.envelope import ContractViolation, Request, decode_request
+from ladle_contracts.envelope import Request
 
 
 class OnRequest:
     """The handler of the requests queue."""
 
-    def __init__(self, identities: Identities) -> None:
-        self._identities = identities
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
 
     def __call__(self, arrival: Arrival, writer: Writer) -> None:
         message = arrival.message
@@ -32,17 +32,15 @@ class OnRequest:
             refuse_address(arrival, writer)
             return
         try:
-            request = decode_request(message)
-            user = self._identities.caller(request.user, request.on_behalf_of)
-        except ContractViolation as violation:
-            refuse_request(arrival, writer, violation)
-            return
-        except WrongIdentity as error:
-            refuse_caller(arrival, writer, error)
-            return
-        known = recorded_request(writer.view, user, request.operation, request.request_id)
-        if known is not None and known.digest == request.digest:
-            writer.batch.recalled.append(Recalled(message, known.offset, request.operation))
+            request, user = self._callers.read(message)
+            known = recorded_request(writer.view, user, request.operation, request.request_id)
+            if known is not None and known.digest == request.digest:
+                # Never too often: a refusal would say of what was done that it was not.
+                writer.batch.recalled.append(Recalled(message, known.offset, request.operation))
+                return
+            self._callers.count(user)
+        except REFUSED as error:
+            refuse_request(arrival, writer, error)
             return
         if known is not None:
             self._conflict(arrival, request, writer)

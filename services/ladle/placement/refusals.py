@@ -3,7 +3,9 @@
 import hashlib
 
 from ladle.placement.batch import Arrival
+from ladle.placement.callers import OverLimit
 from ladle.placement.identity import WrongIdentity
+from ladle.placement.metrics import Metrics
 from ladle.placement.replies import error_answer, may_answer
 from ladle.placement.text import printable
 from ladle.placement.writer import Writer
@@ -15,30 +17,29 @@ from ladle_contracts.violation import Reason
 WRONG_IDENTITY = "wrong-identity"
 """Of a dead letter, and in the details of an answer: the broker vouches for somebody else."""
 
+OVER_LIMIT = "rate-limited"
 
-def refuse_request(arrival: Arrival, writer: Writer, violation: ContractViolation) -> None:
-    """Answer bad input with its code and the field; the journal keeps that it was refused."""
-    message = arrival.message
-    digest = hashlib.sha256(message.body).hexdigest()
-    writer.reject(message, violation.reason, violation.detail, digest)
+Refused = ContractViolation | WrongIdentity | OverLimit
+REFUSED = (ContractViolation, WrongIdentity, OverLimit)
+"""Why a request is not looked into."""
+
+
+def refuse_request(arrival: Arrival, writer: Writer, error: Refused) -> None:
+    """Answer what is not looked into, with its code; the journal keeps that it was refused.
+
+    But for what is too much of a caller's: a record each is how it would fill the disk.
+    """
+    message, recorded = arrival.message, not isinstance(error, OverLimit)
+    if recorded:
+        reason, detail = reason_of(error)
+        writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
+    else:
+        count_over_limit(message, writer.metrics)
     writer.answer(
         arrival,
-        error_for(violation),
+        error_for(error),
         operation=operation_label(message),
-        offset=writer.scribe.offset,
-    )
-
-
-def refuse_caller(arrival: Arrival, writer: Writer, error: WrongIdentity) -> None:
-    """Answer a caller that may not ask as whom it asks; the journal keeps that it was refused."""
-    message = arrival.message
-    digest = hashlib.sha256(message.body).hexdigest()
-    writer.reject(message, WRONG_IDENTITY, str(error), digest)
-    writer.answer(
-        arrival,
-        error_for_caller(error),
-        operation=operation_label(message),
-        offset=writer.scribe.offset,
+        offset=writer.scribe.offset if recorded else None,
     )
 
 
@@ -61,17 +62,31 @@ def refuse_unrecordable(arrival: Arrival, writer: Writer, reason: str, detail: s
     )
 
 
-def error_for(violation: ContractViolation) -> dict[str, object]:
-    """The error reply for input that breaks the contract."""
-    details: dict[str, str] = {"reason": violation.reason.value}
-    if violation.field:
-        details["field"] = printable(violation.field)
-    return error_answer(error_code_of(violation), printable(violation.detail), details=details)
+def reason_of(error: Refused) -> tuple[str, str]:
+    """Reason and detail, for the journal and the log."""
+    if isinstance(error, ContractViolation):
+        return error.reason.value, error.detail
+    return WRONG_IDENTITY if isinstance(error, WrongIdentity) else OVER_LIMIT, str(error)
 
 
-def error_for_caller(error: WrongIdentity) -> dict[str, object]:
-    """The error reply for a caller that may not ask as whom it asks."""
-    return error_answer("forbidden", printable(str(error)), details={"reason": WRONG_IDENTITY})
+def error_for(error: Refused) -> dict[str, object]:
+    """The error reply for input that breaks the contract, or whose caller may not ask so."""
+    reason, detail = reason_of(error)
+    if isinstance(error, OverLimit):
+        return error_answer(
+            OVER_LIMIT, printable(detail), retryable=True, retry_after_ms=error.wait_ms
+        )
+    if isinstance(error, WrongIdentity):
+        return error_answer("forbidden", printable(detail), details={"reason": reason})
+    details = {"reason": reason}
+    if error.field:
+        details["field"] = printable(error.field)
+    return error_answer(error_code_of(error), printable(detail), details=details)
+
+
+def count_over_limit(message: Message, metrics: Metrics) -> None:
+    """Under the connection's user, of whom the broker knows a few, and not a proxy's tenant."""
+    metrics.rate_limited.inc(printable(message.user_id or ""))
 
 
 def refuse_address(arrival: Arrival, writer: Writer) -> None:

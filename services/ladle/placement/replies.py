@@ -20,12 +20,15 @@ def may_answer(reply_to: str | None) -> bool:
     return reply_to is not None and is_reply_address(reply_to)
 
 
-def wire_reply(answer: Mapping[str, Any], *, term: int, offset: int) -> bytes:
+def wire_reply(answer: Mapping[str, Any], *, term: int, offset: int | None) -> bytes:
     """The reply's bytes: `answer` as recorded, with the term and offset that order it.
 
+    offset None: no record stands behind it, so that the same request id may ask again.
     `held_until_ms` becomes `held_until`, RFC 3339, in a page of rooms too.
     """
-    reply = {**answer, "term": term, "journal_offset": offset}
+    reply = dict(answer)
+    if offset is not None:
+        reply.update(term=term, journal_offset=offset)
     _say_held_until(reply)
     if "rooms" in reply and isinstance(reply["rooms"], list):
         reply["rooms"] = [_say_held_until(dict(room)) for room in reply["rooms"]]

@@ -14,6 +14,7 @@ from ladle.broker.declare import declare
 from ladle.core.view import View
 from ladle.journal.lease import LeaseKeeper
 from ladle.journal.store import Lease, LeaseLost, Store, StoreBroken, StoreBusy
+from ladle.placement.callers import Callers
 from ladle.placement.health import HealthApp, HealthServer
 from ladle.placement.metrics import Metrics
 from ladle.placement.settings import PlacementSettings
@@ -254,7 +255,7 @@ class PlacementService:
             clock=self._clock,
             metrics=self.metrics,
             topology=self.topology,
-            identities=self.settings.identities,
+            callers=Callers.of(self.settings, self._clock),
         )
         try:
             await standby.run(self.settings.queries_prefetch)

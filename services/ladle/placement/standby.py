@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from ladle.broker.dead_letters import dead_letter
 from ladle.journal.store import Store
+from ladle.placement.callers import Callers, OverLimit
 from ladle.placement.errands import Errands
 from ladle.placement.follower import Follower
-from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.metrics import Metrics
 from ladle.placement.on_query import (
     NOT_WRITING,
@@ -24,15 +24,16 @@ from ladle.placement.on_query import (
     from_view,
 )
 from ladle.placement.refusals import (
-    WRONG_IDENTITY,
+    REFUSED,
     address_refusal,
+    count_over_limit,
     error_for,
-    error_for_caller,
     operation_label,
+    reason_of,
 )
 from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
 from ladle_contracts.clock import Clock
-from ladle_contracts.envelope import ContractViolation, Request, decode_request
+from ladle_contracts.envelope import Request
 from ladle_contracts.link import Consumer, Link, LinkError, Message
 from ladle_contracts.topology import Topology
 
@@ -56,14 +57,14 @@ class Standby:
         clock: Clock,
         metrics: Metrics,
         topology: Topology,
-        identities: Identities,
+        callers: Callers,
     ) -> None:
         self.follower = Follower(store, clock)
         self._link = link
         self._metrics = metrics
         self._topology = topology
         self._clock = clock
-        self._identities = identities
+        self._callers = callers
         self._ended = False
         self._reads = JournalReads(store)
         self._errands = Errands("a read on a standby", log)
@@ -120,14 +121,15 @@ class Standby:
             await self._refuse_address(message)
             return
         try:
-            request = decode_request(message)
-            self._identities.caller(request.user, request.on_behalf_of)
-        except ContractViolation as violation:
-            log.warning("refused a read: %s", violation.detail, extra={"reason": violation.reason})
-            answer: Answer = error_for(violation)
-        except WrongIdentity as error:
-            log.warning("refused a read: %s", error, extra={"reason": WRONG_IDENTITY})
-            answer = error_for_caller(error)
+            request, user = self._callers.read(message)
+            self._callers.count(user)
+        except REFUSED as error:
+            if isinstance(error, OverLimit):
+                count_over_limit(message, self._metrics)
+            else:
+                reason, detail = reason_of(error)
+                log.warning("refused a read: %s", detail, extra={"reason": reason})
+            answer: Answer = error_for(error)
         else:
             try:
                 answer = NOT_WRITING if request.is_write else await self._answer(request)

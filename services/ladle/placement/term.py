@@ -14,6 +14,7 @@ from ladle.core.view import View
 from ladle.journal.store import Lease, Store
 from ladle.placement.aftermath import AfterCommit
 from ladle.placement.batch import Committed
+from ladle.placement.callers import Callers
 from ladle.placement.metrics import Metrics
 from ladle.placement.on_event import MARKER_BODY, MARKER_HEADER, OnEvent
 from ladle.placement.on_query import OnQuery
@@ -67,10 +68,9 @@ class Term:
         self._loaded = False
         self._consumers: list[Consumer] = []
         self._tasks: list[asyncio.Task[None]] = []
-        identities = settings.identities
-        self._on_event = OnEvent(identities)
-        self._on_request = OnRequest(identities)
-        self._on_query = OnQuery(store, link, identities)
+        self._on_event = OnEvent(settings.identities)
+        self._on_request = OnRequest(Callers.of(settings, clock))
+        self._on_query = OnQuery(store, link, Callers.of(settings, clock))
         self.writer: Writer
         self._after: AfterCommit
         self._outbox: Outbox

@@ -184,9 +184,12 @@ class Writer:
         self.record(kind, origin={}, inputs={}, payload=payload)
 
     def answer(
-        self, arrival: Arrival, answer: Mapping[str, Any], *, operation: str, offset: int
+        self, arrival: Arrival, answer: Mapping[str, Any], *, operation: str, offset: int | None
     ) -> None:
-        """Reply to the request and ack it, once the open batch is durable."""
+        """Reply to the request and ack it, once the open batch is durable.
+
+        offset: of what the answer rests on; None where nothing of it is recorded.
+        """
         outcome = str(answer.get("outcome") or answer.get("status"))
         if answer.get("status") == "error":
             outcome = answer["error"]["code"]
