@@ -37,10 +37,11 @@ docs: ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "docs: open site/index.html"
 
-generate: ## Write anew what is made from the code: the contract's documents, the table of settings
+generate: ## Write anew what is made from the code: the contract, the table of settings, Compose's users
 	@tools/setup.sh test
 	$(BIN)/python -m ladle_contracts.asyncapi
 	$(BIN)/python tools/settings_table.py
+	$(BIN)/python tools/compose_users.py
 
 lock: ## Lock the requirements anew after a change of pyproject.toml; ARGS=--upgrade for new versions
 	@tools/setup.sh test

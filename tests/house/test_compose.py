@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,20 @@ import pika
 import pytest
 import yaml
 from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
+from yarl import URL
 
 from ladle.broker.declare import declare, declare_command_queues
 from ladle.broker.node import PackageMissing, PrivateNode
+from ladle.broker.role_matrix import ACTIONS
+from ladle.broker.roles import Role, User
+from ladle.broker.trying import try_users
+from ladle.commands.brokers import ComposeBroker
+from ladle_contracts.client import PlacementClient
+from ladle_contracts.events import ServerDescription, WorkerDescription
 from ladle_contracts.link import Refused
+from ladle_contracts.publisher import MediaServerPublisher
 from ladle_contracts.topology import Topology
+from tests.fixtures.service import running_service
 from tests.house.sources import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -111,6 +122,46 @@ class TestUsers:
         with pytest.raises(Refused):
             await declare(url(node, "fleet"), Topology("other"))
 
+    async def test_each_may_do_what_its_role_may(self, node: PrivateNode) -> None:
+        users = {
+            User("admin", Role.ADMINISTRATOR): "ladle",
+            User("ladle", Role.PLACEMENT): "ladle",
+            User("fleet", Role.GATEWAY): "ladle",
+        }
+        found = await try_users(f"amqp://{node.host}:{node.port}/", Topology(), users)
+        tried = [(user.name, cell) for user, cells in found.items() for cell in cells]
+        assert [(name, cell) for name, cell in tried if not cell.as_meant] == []
+        assert len(tried) == 3 * len(ACTIONS)
+
+    @pytest.mark.parametrize("cell", CELLS)
+    async def test_service_and_fleet_work_as_their_users(
+        self, node: PrivateNode, cell: str, tmp_path: Path
+    ) -> None:
+        given = COMPOSE["services"]["placement"]["environment"]
+        settings = {
+            name: given[f"LADLE_{name.upper()}"] for name in ("require_user_id", "proxy_users")
+        }
+        assert settings["require_user_id"] == "true"
+        database = f"sqlite:///{tmp_path}/ladle.db"
+        publisher = MediaServerPublisher.connect(
+            url(node, "fleet"),
+            "sfu-1",
+            ServerDescription(host="sfu-1.example.org"),
+            [WorkerDescription(worker_id="0")],
+            cell=cell,
+        )
+        client = PlacementClient.connect(url(node, "fleet"), cell=cell)
+        async with (
+            running_service(url(node, "ladle"), cell, database, **settings),
+            publisher,
+            client,
+            asyncio.timeout(30),
+        ):
+            while not (await client.view()).servers:
+                await asyncio.sleep(0.05)
+            placed = await client.allocate("standup")
+            assert placed.server.server_id == "sfu-1"
+
     @pytest.mark.parametrize("password", ["guest", "ladle"])
     def test_there_is_no_guest(self, node: PrivateNode, password: str) -> None:
         with pytest.raises(ProbableAuthenticationError):
@@ -146,4 +197,28 @@ def test_what_is_mounted_exists() -> None:
 
 def test_the_definitions_are_one_json_document() -> None:
     parsed = json.loads(definitions())
-    assert {user["name"] for user in parsed["users"]} == {"ladle", "fleet"}
+    assert {user["name"] for user in parsed["users"]} == {"admin", "ladle", "fleet"}
+
+
+def test_the_definitions_are_what_the_roles_are() -> None:
+    """Where this fails: python tools/compose_users.py."""
+    checked = subprocess.run(
+        [sys.executable, "tools/compose_users.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_who_connects_is_one_of_the_users() -> None:
+    """And `ladle up` comes as the administrator."""
+    names = {user["name"] for user in json.loads(definitions())["users"]}
+    services = COMPOSE["services"].values()
+    urls = [service.get("environment", {}).get("LADLE_AMQP_URL") for service in services]
+    users = {URL(re.sub(r"\$\{[^}]*\}", "x", given)).user for given in urls if given}
+    assert users == {"ladle", "fleet"}
+    up = URL(ComposeBroker(ROOT / "compose.yaml").url)
+    assert {*users, up.user} == names
+    assert up.user == "admin"

@@ -110,10 +110,10 @@ class ComposeBroker:
 
     @property
     def url(self) -> str:
-        """As compose.yaml makes its user; the same variables change it there."""
+        """As compose.yaml makes its administrator; the same variables change it there."""
         password = os.environ.get("BROKER_PASSWORD", "ladle")
         port = os.environ.get("BROKER_PORT", "5672")
-        return f"amqp://ladle:{password}@127.0.0.1:{port}/"
+        return f"amqp://admin:{password}@127.0.0.1:{port}/"
 
     def start(self) -> None:
         running = subprocess.run(
