@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from ladle.commands.guard import check_database, command
-from ladle.commands.output import UNREACHABLE, USAGE, fail
+from ladle.commands.output import NO, UNREACHABLE, USAGE, fail
+
+LOSS_ADVICE = (
+    "restore a newer copy of the database; or, if those records are lost for good, start once with "
+    "`ladle placement --accept-loss`"
+)
 
 
 @command
@@ -23,11 +28,21 @@ def placement(
             "`ladle db upgrade`."
         ),
     ] = True,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Write on although the broker knows of records that the journal has lost (a "
+            "restored backup); the journal says so.",
+        ),
+    ] = False,
 ) -> None:
     """Run the placement service until SIGTERM or Ctrl-C.
 
     One process writes, others with the same database stand by. On SIGTERM it finishes the batch,
-    answers, acks, gives the lease up and leaves with 0.
+    answers, acks, gives the lease up and leaves with 0. It refuses to write, and leaves with 1,
+    where the broker's stream holds events of records that the journal has not: a backup was
+    restored.
 
     Example: ladle placement --plain-logs
     """
@@ -37,19 +52,22 @@ def placement(
     settings = PlacementSettings()
     check_database(settings.database)
     logs.configure(settings.log_level, plain=plain_logs)
-    _run(settings, upgrade=upgrade)
+    _run(settings, upgrade=upgrade, accept_loss=accept_loss)
 
 
-def _run(settings: object, *, upgrade: bool) -> None:
+def _run(settings: object, *, upgrade: bool, accept_loss: bool) -> None:
     import uvloop
 
     from ladle.journal.store import SchemaTooNew, StoreBroken, StoreError
+    from ladle.placement.loss import JournalBehind
     from ladle.placement.settings import PlacementSettings
     from ladle_contracts.link import LinkError
 
     assert isinstance(settings, PlacementSettings)
     try:
-        uvloop.run(_serve(settings, upgrade=upgrade))
+        uvloop.run(_serve(settings, upgrade=upgrade, accept_loss=accept_loss))
+    except JournalBehind as error:
+        fail(NO, f"{error.code}: {error}", LOSS_ADVICE)
     except SchemaTooNew as error:
         fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
     except StoreBroken as error:
@@ -65,7 +83,7 @@ def _run(settings: object, *, upgrade: bool) -> None:
         fail(UNREACHABLE, str(error))
 
 
-async def _serve(settings: object, *, upgrade: bool) -> None:
+async def _serve(settings: object, *, upgrade: bool, accept_loss: bool) -> None:
     from ladle.journal.open import open_store
     from ladle.journal.schema import upgrade as upgrade_schema
     from ladle.placement.build import make_link
@@ -82,6 +100,7 @@ async def _serve(settings: object, *, upgrade: bool) -> None:
         store=open_store(settings.database),
         make_link=lambda: make_link(settings),
         clock=SystemClock(),
+        accept_loss=accept_loss,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

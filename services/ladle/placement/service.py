@@ -16,6 +16,7 @@ from ladle.journal.lease import LeaseKeeper
 from ladle.journal.store import Lease, LeaseLost, Store, StoreBroken, StoreBusy
 from ladle.placement.callers import Callers
 from ladle.placement.health import HealthApp, HealthServer
+from ladle.placement.loss import LossCheck
 from ladle.placement.metrics import Metrics
 from ladle.placement.settings import PlacementSettings
 from ladle.placement.standby import Standby
@@ -48,7 +49,9 @@ class PlacementService:
         make_link: Callable[[], Link],
         clock: Clock,
         metrics: Metrics | None = None,
+        accept_loss: bool = False,
     ) -> None:
+        """accept_loss: write on where the journal has lost records that the broker knows of."""
         self.settings = settings
         self.topology = Topology(settings.cell, quorum_requests=settings.requests_quorum)
         self.metrics = metrics or Metrics()
@@ -63,10 +66,16 @@ class PlacementService:
         self._keeper: LeaseKeeper | None = None
         self._down_since_ms: int | None = None
         self._is_blocked = False
+        self._loss_check = LossCheck(
+            settings.url, self.topology, ssl_context=settings.ssl_context(), accept=accept_loss
+        )
         self.metrics.register(ViewCollector(self._view))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop`. Raises StoreBroken, SchemaTooNew: what restarting may not mend."""
+        """Serve until `stop`.
+
+        Raises StoreBroken, SchemaTooNew, JournalBehind: what restarting may not mend.
+        """
         try:
             await self._start_http()
             await self._store.open()
@@ -214,6 +223,7 @@ class PlacementService:
             metrics=self.metrics,
             lease=lease,
             holder=self.holder,
+            loss_check=self._loss_check,
         )
 
     async def _write(

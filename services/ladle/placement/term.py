@@ -15,6 +15,7 @@ from ladle.journal.store import Lease, Store
 from ladle.placement.aftermath import AfterCommit
 from ladle.placement.batch import Committed
 from ladle.placement.callers import Callers
+from ladle.placement.loss import LossCheck
 from ladle.placement.metrics import Metrics
 from ladle.placement.on_event import MARKER_BODY, MARKER_HEADER, OnEvent
 from ladle.placement.on_query import OnQuery
@@ -54,7 +55,9 @@ class Term:
         metrics: Metrics,
         lease: Lease,
         holder: str,
+        loss_check: LossCheck | None = None,
     ) -> None:
+        """loss_check: what holds the journal against the broker's stream; None: nothing does."""
         self.lease = lease
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._settings = settings
@@ -64,6 +67,7 @@ class Term:
         self._clock = clock
         self._metrics = metrics
         self._holder = holder
+        self._loss_check = loss_check
         self._strangers = Strangers(clock)
         self._loaded = False
         self._consumers: list[Consumer] = []
@@ -81,9 +85,14 @@ class Term:
         return self._on_event.marker is None
 
     async def start(self) -> None:
-        """Load the view, say in the journal that this writer is active, consume."""
+        """Load the view, say in the journal that this writer is active, consume.
+
+        Raises JournalBehind where the broker knows of later records than the journal has.
+        """
         snapshot = await self._store.load()
         head = snapshot.head
+        check = self._loss_check
+        accepted = None if check is None else await check.look(self._store, head)
         view = View.load(snapshot.tables, offset=head.offset, recorded_at_ms=head.recorded_at_ms)
         self._outbox = Outbox(
             store=self._store,
@@ -122,6 +131,8 @@ class Term:
         )
         self._loaded = True
         self.writer.failed.add_done_callback(self._on_writer_failed)
+        if accepted is not None:
+            self.writer.note(Kind.LOSS_ACCEPTED, accepted)
         self._declare_a_start()
         await self.writer.drain()
         self._spawn(self.writer.run_timers())

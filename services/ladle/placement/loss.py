@@ -1,0 +1,154 @@
+"""Does the broker know more than the journal? Asked at the beginning of each term.
+
+Ladle publishes what a record says only after the record is committed. So an own event on the stream
+`placement.log` that follows from a record above the journal's head means that the database has lost
+records: a backup was restored, a standby was promoted that had not everything. To write on would
+give offsets and allocation ids a second time.
+Source: docs/adr/0035-refuse-a-journal-that-lost-records.md.
+"""
+
+import asyncio
+import logging
+import re
+import ssl
+from dataclasses import dataclass
+from typing import Any
+
+from ladle.broker.connecting import connected
+from ladle.broker.stream import Logged, Start, StreamReader, since
+from ladle.core.record import Kind
+from ladle.journal.chain import content_of
+from ladle.journal.store import Head, Store
+from ladle_contracts.link import Refused
+from ladle_contracts.topology import Topology
+
+log = logging.getLogger("ladle.placement")
+
+LOOK_MS_MAX = 5_000
+"""For the whole look: a take-over must not wait for a long stream."""
+
+ACCEPT_MS_MAX = 600_000
+"""Where the loss is accepted, the stream is read to its end: it is done once."""
+
+CLOCKS_MS = 10_000
+"""By how much the broker's clock and ours may differ."""
+
+
+class JournalBehind(Exception):
+    """The journal has lost records that the broker knows of; writing on would use them twice."""
+
+    code = "journal-behind"
+
+    def __init__(self, loss: "Loss") -> None:
+        super().__init__(
+            f"the journal ends at record {loss.head}, and the broker's stream holds {loss.events} "
+            f"events of later records, up to record {loss.last_offset}: records were lost, as "
+            "after a backup was restored"
+        )
+        self.loss = loss
+
+
+@dataclass(slots=True)
+class Loss:
+    """What the stream holds above the journal's head: events, the last of record `last_offset`.
+
+    position: how far the stream was read.
+    """
+
+    head: int
+    events: int = 0
+    last_offset: int = 0
+    position: int = -1
+    is_whole: bool = False
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What the record of an accepted loss says."""
+        return {
+            "head": self.head,
+            "last_offset": self.last_offset,
+            "events": self.events,
+            "stream_position": self.position,
+        }
+
+
+class LossCheck:
+    """`look` before a term writes. accept: take one loss as it is, and say so in the journal."""
+
+    def __init__(
+        self,
+        url: str,
+        topology: Topology,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        accept: bool = False,
+    ) -> None:
+        self._url = url
+        self._topology = topology
+        self._ssl_context = ssl_context
+        self._accept = accept
+        self._own = re.compile(rf"{re.escape(topology.cell)}:([0-9]{{1,16}}):[0-9]{{1,16}}")
+
+    async def look(self, store: Store, head: Head) -> dict[str, Any] | None:
+        """None where nothing was lost; the payload of `loss-accepted` where that was accepted.
+
+        Raises JournalBehind, LinkDown, StoreError. A stream that is missing, may not be read, or is
+        longer than there is time is no reason not to start: it is said, and the term begins.
+        """
+        loss = Loss(head.offset)
+        passed = await _accepted_before(store)
+        ms_max = ACCEPT_MS_MAX if self._accept else LOOK_MS_MAX
+        try:
+            # Time for saying goodbye comes on top: a look that is too long is not a broken link.
+            async with connected(self._url, self._ssl_context, ms_max / 1000 + 5) as connection:
+                reader = StreamReader(connection, self._topology.log)
+                await self._read(reader, _start(head), loss, passed, ms_max)
+        except Refused as error:
+            log.warning("whether the journal lost records was not checked: %s", error)
+        if not loss.events:
+            return None
+        # Where the end was not reached, the events behind it would be found at the next start.
+        if not (self._accept and loss.is_whole):
+            raise JournalBehind(loss)
+        self._accept = False
+        log.warning("accepted the loss of records", extra=loss.payload)
+        return loss.payload
+
+    async def _read(
+        self, reader: StreamReader, start: Start, loss: Loss, passed: int, ms_max: int
+    ) -> None:
+        try:
+            async with asyncio.timeout(ms_max / 1000):
+                async for logged in reader.until_now(start):
+                    self._take(loss, logged, passed)
+                loss.is_whole = True
+        except TimeoutError:
+            log.warning(
+                "the stream was not read to its end in %d ms: whether the journal lost records "
+                "was checked up to position %d of it", ms_max, loss.position,
+            )  # fmt: skip
+
+    def _take(self, loss: Loss, logged: Logged, passed: int) -> None:
+        loss.position = logged.position
+        message = logged.message
+        # Only Ladle may publish there; a server may write what it likes into its own events.
+        if message.exchange != self._topology.placement_events or logged.position <= passed:
+            return
+        own = self._own.fullmatch(message.message_id or "")
+        if own is not None and int(own[1]) > loss.head:
+            loss.events += 1
+            loss.last_offset = max(loss.last_offset, int(own[1]))
+
+
+def _start(head: Head) -> Start:
+    return since(max(0, head.recorded_at_ms - CLOCKS_MS)) if head.offset else "first"
+
+
+async def _accepted_before(store: Store) -> int:
+    """The position in the stream up to which losses were accepted; -1 where none was."""
+    accepted = -1
+    for record in await store.anchors(Kind.LOSS_ACCEPTED):
+        said = content_of(record).get("payload", {}).get("stream_position")
+        if isinstance(said, int):
+            accepted = max(accepted, said)
+    return accepted
