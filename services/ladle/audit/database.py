@@ -71,6 +71,8 @@ class DatabaseSource:
             self._anchors = self._run(lambda: anchored(self._reads))
             first = self._run(lambda: self._reads.records(0, 1))
             self.begins = first[0].offset if first else 1
+            lease = self._run(self._reads.lease)
+            self._settled = lease is None or not lease.holder
             self._archiving = self._run(lambda: last_archiving(self._reads))
         except BaseException:
             self.close()
@@ -83,6 +85,7 @@ class DatabaseSource:
             head=self._head,
             snapshots=tuple(each.offset for each in self._anchors),
             # While records are being taken out, some of the archived ones are still here.
+            settled=self._settled,
             archived=min(told.last_offset, self.begins - 1) if told else 0,
         )
 

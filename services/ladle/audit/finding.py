@@ -22,6 +22,7 @@ class Law(StrEnum):
     SNAPSHOT = "snapshot"  # a kept snapshot, and its anchor, are what folding gives there
     ERASED = "erased"  # where content is missing, a later record answers for it
     ARCHIVE = "archive"  # a segment of the archive is the one that the journal anchors
+    STREAM = "stream"  # the broker's stream and the journal tell of the same events
     HEAD = "head"  # the log ends with the hash that was told beforehand
 
 

@@ -35,6 +35,12 @@ def open_source(given: str, archive: Path | None = None) -> Source:
 
 
 def _open(given: str) -> Source:
+    if given.startswith(("amqp://", "amqps://")):
+        raise BadSource(
+            "the broker's stream holds events and no records: it is no source",
+            "hold a journal against it: `ladle audit verify --against-stream`, with the broker in "
+            "LADLE_AMQP_URL",
+        )
     if URL.match(given):
         return DatabaseSource(given)
     path = Path(given)

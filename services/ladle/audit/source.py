@@ -60,6 +60,7 @@ class Claim:
         who reads once must know beforehand where to take it.
     archived: the last record that was moved to an archive which is not given; 0: none is missing.
     segments: the files of the archive that is given; None without one.
+    settled: nobody writes to it now: what was said before is in it, or never will be.
     begins: with an archive: the first record that the database beside it still has.
     """
 
@@ -70,6 +71,7 @@ class Claim:
     snapshots: tuple[int, ...] = ()
     archived: int = 0
     segments: tuple[Segment, ...] | None = None
+    settled: bool = False
     begins: int = 1
 
 

@@ -17,6 +17,7 @@ from ladle.audit.rows import differing_rows
 from ladle.audit.snapshots import SnapshotCheck
 from ladle.audit.source import Claim, Fault, Flaw, Item, Rows, Source
 from ladle.audit.walk import Gaps, Walk, is_erased
+from ladle.audit.witness import Witness
 from ladle.core.record import FIRST_PREV_HASH, SCHEMA_VERSION, Kind, Record
 from ladle.journal.chain import content_of, rehash
 from ladle.journal.store import Head
@@ -38,6 +39,7 @@ class Report:
     rows: rows of the view that were compared; None where they were not.
     snapshots: anchors of snapshots that were held against the fold.
     segments: files of the archive that were held against the records that anchor them.
+    heard: events that the stream has as well; None where it was not asked.
     missing: ends and pieces that are not there, each a sentence. unchecked: likewise.
     """
 
@@ -49,6 +51,7 @@ class Report:
     rows: int | None = None
     snapshots: int = 0
     segments: int = 0
+    heard: int | None = None
     findings: Findings = field(default_factory=Findings)
     gaps: Gaps = field(default_factory=Gaps)
     missing: list[str] = field(default_factory=list)
@@ -63,13 +66,22 @@ class Report:
         return INCOMPLETE if self.missing or self.gaps.records else VERIFIED
 
 
-def verify(source: Source, progress: Progress = lambda records, share: None) -> Report:
-    """Check the whole source; O(records) time, O(view) memory. Raises SourceError."""
+def verify(
+    source: Source,
+    progress: Progress = lambda records, share: None,
+    *,
+    hear: Callable[[], Witness] | None = None,
+) -> Report:
+    """Check the whole source; O(records) time, O(view) memory. Raises SourceError.
+
+    hear: makes a witness of the broker's stream, once the end of the source is fixed: what the
+        source has was on the stream before.
+    """
     started = time.perf_counter()
     report = Report(source.name)
     rows = source.rows()
     claim = source.claim()
-    check = _Check(report, claim)
+    check = _Check(report, claim, hear() if hear else None)
     for page in source.pages():
         for item in page:
             check.item(item)
@@ -84,7 +96,7 @@ def verify(source: Source, progress: Progress = lambda records, share: None) -> 
 class _Check:
     """One pass: the walk along the chain, and the derivation beside it."""
 
-    def __init__(self, report: Report, claim: Claim) -> None:
+    def __init__(self, report: Report, claim: Claim, witness: Witness | None = None) -> None:
         self.report = report
         self.claim = claim
         self.walk = Walk(claim.after_offset, claim.after_hash, sparse=claim.selected is not None)
@@ -93,6 +105,7 @@ class _Check:
         self.erasures = Erasures()
         self.snapshots = SnapshotCheck(claim.snapshots)
         self.archive = ArchiveCheck(claim)
+        self.witness = witness
         if claim.after_offset:
             first = claim.after_offset + 1
             self.derivation.stop(first, f"it begins at record {first}, without those before it")
@@ -143,6 +156,10 @@ class _Check:
             self.snapshots.note(self.derivation.view, record)
         self._keeping(record)
 
+        if self.witness is not None:
+            for finding in self.witness.record(record):
+                report.findings.add(finding)
+
     def _keeping(self, record: Record) -> None:
         """What a record says of how the journal is kept."""
         if record.kind == Kind.SNAPSHOT:
@@ -185,6 +202,20 @@ class _Check:
             self._erased()
         if rows is not None:
             self._rows(rows)
+        if self.witness is not None:
+            self._against_stream(self.witness, rows)
+
+    def _against_stream(self, witness: Witness, rows: Rows | None) -> None:
+        report, outbox = self.report, rows.snapshot.outbox if rows is not None else None
+        for finding in witness.end(self.claim, self.walk.head, outbox):
+            report.findings.add(finding)
+        report.unchecked.extend(witness.unchecked())
+        report.heard = witness.compared
+        if witness.is_a_stranger:
+            report.missing.append(
+                "the journal and the stream have no event in common: is it the broker of this "
+                "cell? LADLE_AMQP_URL and LADLE_CELL say which"
+            )
 
     def _archive(self) -> None:
         report, archived = self.report, self.claim.archived

@@ -23,7 +23,10 @@ from ladle_contracts.replies import ViewReply
 from ladle_contracts.times import to_rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ladle.audit.export_rows import Moment
+    from ladle.audit.witness import Witness
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,6 +47,13 @@ def _group() -> None:
 def verify(
     source: SourceOption = None,
     archive: ArchiveOption = None,
+    against_stream: Annotated[
+        bool,
+        typer.Option(
+            "--against-stream",
+            help="Compare with the broker's stream placement.log as well (LADLE_AMQP_URL).",
+        ),
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Check chain, offsets, every outcome and the view's rows; say what is wrong or missing.
@@ -53,13 +63,23 @@ def verify(
     from ladle.audit.verify import verify as run
 
     with opened(source, archive) as log:
-        report = run(log, Progress())
+        report = run(log, Progress(), hear=_listening() if against_stream else None)
     if json_:
         print_json(report_json(report))
     else:
         print_report(report)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
+
+
+def _listening() -> "Callable[[], Witness]":
+    from ladle.audit.listening import listen
+    from ladle_contracts.settings import ClientSettings
+    from ladle_contracts.topology import Topology
+
+    settings = ClientSettings()
+    topology = Topology(settings.cell)
+    return lambda: listen(settings.url, topology, settings.ssl_context())
 
 
 @app.command()

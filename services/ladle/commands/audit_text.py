@@ -35,6 +35,7 @@ def report_json(report: "Report") -> dict[str, Any]:
         "rows": report.rows,
         "snapshots": report.snapshots,
         "segments": report.segments,
+        "heard": report.heard,
         "violations": {
             "count": report.findings.count,
             "by_law": {str(law): count for law, count in sorted(report.findings.counts.items())},
@@ -79,6 +80,8 @@ def print_report(report: "Report") -> None:
         show(f"snapshots {report.snapshots:,} compared", markup=False)
     if report.segments:
         show(f"segments  {report.segments:,} of the archive are the anchored ones", markup=False)
+    if report.heard is not None:
+        show(f"stream    {report.heard:,} events are on the broker's stream as well", markup=False)
     for said in report.unchecked:
         show(f"not checked: {said}", markup=False)
     for first, last in report.gaps.ranges:
