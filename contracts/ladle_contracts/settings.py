@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from yarl import URL
 
 from .fields import CellName
 from .topology import DEFAULT_CELL
@@ -32,6 +33,11 @@ class ClientSettings(BaseSettings):
     tls_cert_file: Path | None = Field(None, description="PEM of this client's certificate (mTLS)")
     tls_key_file: Path | None = Field(None, description="PEM of its key, unless in the same file")
     tls_key_password: SecretStr | None = Field(None, description="of the key, where it has one")
+    tls_login: bool = Field(
+        False,
+        description="log in with the client's certificate (SASL EXTERNAL) and not with a password; "
+        "LADLE_AMQP_URL names the user that it is for",
+    )
     tls_verify: bool = Field(
         True, description="check the broker's certificate and name; false only for experiments"
     )
@@ -42,6 +48,11 @@ class ClientSettings(BaseSettings):
             raise ValueError("amqp_url: must begin with amqp:// or amqps://")
         if self.tls_key_file is not None and self.tls_cert_file is None:
             raise ValueError("tls_key_file: needs tls_cert_file")
+        if self.tls_login and self.tls_cert_file is None:
+            raise ValueError("tls_login: needs tls_cert_file")
+        if self.tls_login and not URL(self.amqp_url.get_secret_value()).user:
+            # Messages carry it as `user_id`, which the broker compares with the certificate's.
+            raise ValueError("amqp_url: must name the certificate's user where tls_login is true")
         if self.uses_tls or not (self.tls_ca_file or self.tls_cert_file):
             return self
         # Whoever names certificates means TLS; without it they would be ignored in silence.
@@ -49,8 +60,9 @@ class ClientSettings(BaseSettings):
 
     @property
     def url(self) -> str:
-        """The URL with its password."""
-        return self.amqp_url.get_secret_value()
+        """The URL with its password; where the certificate logs in, with `auth=external`."""
+        url = self.amqp_url.get_secret_value()
+        return str(URL(url).update_query(auth="external")) if self.tls_login else url
 
     @property
     def uses_tls(self) -> bool:

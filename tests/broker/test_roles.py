@@ -102,6 +102,14 @@ class TestOnABroker:
         assert {cell.may for cell in found[auditor]} == {None}
         assert not any(cell.as_meant for cell in found[auditor])
 
+    async def test_users_are_tried_by_password_whatever_else_comes_by_certificate(
+        self, imported: Imported
+    ) -> None:
+        backend = next(user for user in imported.users if user.role is Role.BACKEND)
+        url = f"{imported.url}?auth=external"
+        tried = {backend: imported.users[backend]}
+        assert not_as_meant(await try_users(url, imported.topology, tried)) == []
+
     async def test_a_subscription_that_nobody_reads_is_bounded(self, imported: Imported) -> None:
         said = await asyncio.to_thread(
             imported.node.ctl, "list_policies", "--vhost", imported.vhost, "--formatter", "json"

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from ladle.commands.fleet_screen import ProgressLine, progress_text
-from ladle.commands.reading import hanging
+from ladle.commands.output import hanging
 from ladle.commands.screen import Screen, first_shown, rows_for_servers
 from ladle.commands.top import SORTS, _Watch, on_key
 from ladle.fleet.run import Progress

@@ -2,9 +2,18 @@
 
 import pytest
 
-from ladle.core.explanation import explain
+from ladle.core.decide import choose, decide, seed_of, wish_of
+from ladle.core.explanation import explain, why_not
 from ladle.core.policies import POLICIES
-from tests.core.placing import add_server, allocate, fleet, hold, set_server, set_worker
+from tests.core.placing import (
+    add_server,
+    allocate,
+    fleet,
+    hold,
+    request,
+    set_server,
+    set_worker,
+)
 from tests.core.test_decide import WISH, extended, mixed
 
 
@@ -146,3 +155,152 @@ def test_more_peers_in_the_room():
         "The largest such room that fitted was one of 16 peers.",
         "The same request will not succeed while the servers are what they were.",
     ]
+
+
+# --- why not -------------------------------------------------------------------------------------
+
+
+def reasons(view, name, /, **body):
+    """Why a room of the request did not go to the server, and the decision as it was made."""
+    entry = request("allocate", room_id="standup", **body)
+    decision = decide(view, entry).record
+    pinned = choose(view, wish_of(view, entry)._replace(server_id=name), seed_of(entry)).record
+    return why_not(decision, pinned, name)
+
+
+def test_every_server_that_was_out_has_its_one_reason():
+    view = mixed()
+    clauses = {
+        name: reasons(view, name, **WISH)[0].removeprefix(f"Server {name} was out: it ")
+        for name in view.servers
+        if not reasons(view, name, **WISH)[0].startswith("It was chosen")
+    }
+    assert sorted(clauses.values()) == sorted(
+        [
+            "had gone silent for so long that it counts as lost.",
+            "had missed its last reports.",
+            "was draining.",
+            "was drained.",
+            "had ports that another server had first.",
+            "had no running worker.",
+            "did not carry the labels asked for.",
+            "stood in another region.",
+            "was to be avoided.",
+            "had no worker whose CPU was below the limit.",
+            "had no worker with enough room.",
+        ]
+    )
+
+
+def test_a_full_server_tells_what_would_have_fitted():
+    view = fleet("a", "b")
+    set_worker(view, "b", observed=480)
+    assert reasons(view, "b", peers=4) == [
+        "Server b was out: it had no worker with enough room.",
+        "The largest such room that fitted there was one of 3 peers.",
+    ]
+
+
+B_WOULD_DO = (
+    "Server b would have done: of worker 0 of server b, 200 of 500 consumers were in use and its "
+    "CPU stood at 0.0 %, so it counted as 40.0 % full."
+)
+
+
+def test_the_fuller_one_was_not_taken():
+    view = fleet("a", "b")
+    set_worker(view, "a", observed=100)
+    set_worker(view, "b", observed=200)
+    assert reasons(view, "b") == [
+        B_WOULD_DO,
+        "But a better one was chosen: of worker 0 of server a, 100 of 500 consumers were in use "
+        "and its CPU stood at 0.0 %, so it counted as 20.0 % full.",
+    ]
+    assert reasons(view, "a") == ["It was chosen: worker 0 of server a."]
+    assert reasons(view, "a", server_id="b") == [
+        "Server a was not looked at: the caller asked for server b."
+    ]
+
+
+def test_of_two_as_full_the_roomier_one_or_the_first_id_was_taken():
+    view = fleet("b", "c")
+    set_worker(view, "b", observed=200)
+    set_worker(view, "c", observed=400, capacity=1000)
+    assert reasons(view, "b")[1:] == [
+        "But worker 0 of server c counted as full and had room for 600 more, not for 300: the "
+        "roomier one is taken."
+    ]
+    set_worker(view, "c", observed=200, capacity=500)
+    assert reasons(view, "c")[1:] == [
+        "But server b was as good, and of equals the first id is taken."
+    ]
+
+
+def test_pack_took_the_fuller_server():
+    view = fleet("a", "b")
+    view.set_state("policy", "pack")
+    set_worker(view, "a", observed=300)
+    set_worker(view, "b", observed=200)
+    assert reasons(view, "b") == [
+        B_WOULD_DO,
+        "But its roomiest worker had room for 300 more, and that of server a for 200: what is "
+        "nearly full is filled first.",
+    ]
+    set_worker(view, "a", observed=200)
+    assert reasons(view, "b")[1:] == [
+        "But server a was as good, and of equals the first id is taken."
+    ]
+
+
+def test_two_choice_did_not_draw_it_or_drew_a_better_one():
+    view = fleet("a", "b", "c", "d")
+    view.set_state("policy", "two-choice")
+    for name, observed in zip("abcd", (100, 200, 300, 400), strict=True):
+        set_worker(view, name, observed=observed)
+    decision = decide(view, request("allocate", room_id="standup")).record
+    drawn = [decision["winner"]["server_id"], decision["runners_up"][0]["server_id"]]
+    (other, *_) = sorted(set("abcd").difference(drawn))
+    assert reasons(view, other)[1:] == [
+        f"But it was not drawn: of 4 servers, {drawn[0]} and {drawn[1]} were."
+    ]
+    assert reasons(view, drawn[1])[1].startswith("But a better one was chosen: of worker 0")
+    for name in "abcd":
+        if name != drawn[0]:
+            set_worker(view, name, observed=490)
+    assert reasons(view, other, peers=4)[0].startswith(f"Server {other} was out")
+
+
+def test_two_choice_with_one_server_to_draw_from():
+    view = fleet("a", "b")
+    view.set_state("policy", "two-choice")
+    decision = decide(view, request("allocate", room_id="standup")).record
+    alone = {**decision, "fitted": 1, "winner": {**decision["winner"], "server_id": "z"}}
+    pinned = {"winner": decision["winner"]}
+    told = why_not({**alone, "runners_up": []}, pinned, decision["winner"]["server_id"])
+    assert told[1:] == ["But it was not drawn: of 1 servers, z were."]
+
+
+def test_regions_come_before_everything():
+    view = fleet("a@eu", "b@us", "c@asia")
+    set_worker(view, "a", observed=400)
+    assert reasons(view, "b", regions=["eu"])[1:] == [
+        "But it stood in no region that the caller listed, and there was room in one."
+    ]
+    view.set_state("policy", "region-first")
+    assert reasons(view, "b", regions=["eu", "us"])[1:] == [
+        "But the caller listed eu before, and there was room."
+    ]
+    assert reasons(view, "c", regions=["mars"])[1:] == [
+        "But server b was as good, and of equals the first id is taken."
+    ]
+    assert reasons(view, "a")[1].startswith("But a better one was chosen")
+
+
+def test_a_refusal_that_the_core_does_not_come_to_points_at_the_audit():
+    view = fleet("a", "b")
+    set_worker(view, "b", observed=200)
+    entry = request("allocate", room_id="standup", server_id="b")
+    pinned = decide(view, entry).record
+    refused = {"wish": {}, "error": {"code": "no-capacity"}}
+    (line,) = why_not(refused, pinned, "b")
+    assert line.endswith("`ladle audit verify` tells whether it holds.")

@@ -54,6 +54,7 @@ def test_the_environment_is_read_and_the_password_does_not_show(
         ("TLS_KEY_FILE", "key.pem", "needs tls_cert_file"),
         ("TLS_CA_FILE", "ca.pem", "must begin with amqps://"),
         ("TLS_CERT_FILE", "cert.pem", "must begin with amqps://"),
+        ("TLS_LOGIN", "true", "tls_login: needs tls_cert_file"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -87,6 +88,20 @@ def test_a_certificate_of_one_s_own(files: dict[str, str], monkeypatch: pytest.M
     monkeypatch.delenv("LADLE_TLS_KEY_PASSWORD")
     with pytest.raises(ssl.SSLError):
         ClientSettings().ssl_context()
+
+
+def test_a_certificate_logs_in_as_the_user_whom_the_url_names(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LADLE_TLS_CERT_FILE", files["cert"])
+    monkeypatch.setenv("LADLE_TLS_KEY_FILE", files["key"])
+    monkeypatch.setenv("LADLE_AMQP_URL", "amqps://backend@broker/a%2Fb?heartbeat=5")
+    assert ClientSettings().url == "amqps://backend@broker/a%2Fb?heartbeat=5"
+    monkeypatch.setenv("LADLE_TLS_LOGIN", "true")
+    assert ClientSettings().url == "amqps://backend@broker/a%2Fb?heartbeat=5&auth=external"
+    monkeypatch.setenv("LADLE_AMQP_URL", "amqps://broker/")
+    with pytest.raises(ValidationError, match="must name the certificate's user"):
+        ClientSettings()
 
 
 def test_verification_can_be_given_up_explicitly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def plot(report: Report, path: Path) -> None:
     for axis in axes[1:3]:
         axis.sharex(axes[0])
     lines, labels = axes[0].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(lines, labels, loc="outside lower center", ncols=2, frameon=False)
     _counts(report, axes[3])
     figure.savefig(path, format="png")
 

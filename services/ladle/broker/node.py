@@ -54,11 +54,12 @@ class PackageMissing(NodeError):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files of a TLS listener."""
+    """PEM files of a TLS listener. `asks_clients`: who has no certificate of `ca` is sent away."""
 
     ca: Path
     certificate: Path
     key: Path
+    asks_clients: bool = False
 
 
 def free_ports(count: int) -> list[int]:
@@ -102,6 +103,7 @@ class PrivateNode:
         port: int = 0,
         tls: TlsFiles | None = None,
         config: Sequence[str] = (),
+        plugins: Sequence[str] = (),
         root: Path = Path("/"),
     ) -> None:
         self.base = base.resolve()
@@ -109,6 +111,7 @@ class PrivateNode:
         self.node_name = f"{name}@{self.host}"
         self._tls = tls
         self._config = list(config)
+        self._plugins = list(plugins)
         free = free_ports(4)
         self.port = port or free[0]
         self.tls_port, self._dist_port, self._epmd_port = free[1:]
@@ -232,7 +235,7 @@ class PrivateNode:
         for folder in (self.base, self.base / "home", self.base / "data", self.base / "log"):
             folder.mkdir(parents=True, exist_ok=True)
         # Streams need no plugin over AMQP 0-9-1, and none is one port less to collide on.
-        (self.base / "enabled_plugins").write_text("[].\n")
+        (self.base / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         lines = [
             f"listeners.tcp.1 = {self.host}:{self.port}",
             # Below it the broker blocks every publisher; what is stored here is small.
@@ -253,8 +256,8 @@ class PrivateNode:
             f"ssl_options.cacertfile = {self._inside(self._tls.ca)}",
             f"ssl_options.certfile = {self._inside(self._tls.certificate)}",
             f"ssl_options.keyfile = {self._inside(self._tls.key)}",
-            "ssl_options.verify = verify_none",
-            "ssl_options.fail_if_no_peer_cert = false",
+            f"ssl_options.verify = {'verify_peer' if self._tls.asks_clients else 'verify_none'}",
+            f"ssl_options.fail_if_no_peer_cert = {str(self._tls.asks_clients).lower()}",
         ]
 
     def _environment(self) -> dict[str, str]:

@@ -69,7 +69,8 @@ async def try_users(
     """
     found = {}
     for user, password in users.items():
-        address = URL(url).with_user(user.name).with_password(password)
+        # By its password, also where the settings' own user has a certificate.
+        address = URL(url).without_query_params("auth").with_user(user.name).with_password(password)
         found[user] = await _column(str(address), topology, user, ssl_context)
     return found
 

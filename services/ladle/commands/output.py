@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -43,6 +44,13 @@ def show(what: RenderableType, *, markup: bool = True) -> None:
         out.print(what, markup=markup, soft_wrap=True)
     else:
         out.print(what, width=PIPE_WIDTH)
+
+
+def hanging(sentence: str, width: int) -> str:
+    """Wrapped at words, further lines indented: each sentence begins at the margin."""
+    return textwrap.fill(
+        sentence, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def say(text: str) -> None:

@@ -1,17 +1,18 @@
 """The reading operations from a shell: lookup, view, rooms, explain."""
 
-import textwrap
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from ladle.commands.asking import ask
+from ladle.commands.audit_source import SOURCE_HELP, ArchiveOption
 from ladle.commands.guard import command
 from ladle.commands.home import print_home
 from ladle.commands.load_table import print_view
 from ladle.commands.operations import Json, RoomArgument
-from ladle.commands.output import out, print_json, show
+from ladle.commands.output import USAGE, fail, hanging, out, print_json, show
+from ladle.commands.why_not import explain_why_not
 from ladle_contracts.replies import Reply, RoomsReply, RoomState
 
 
@@ -110,25 +111,33 @@ def explain(
     generation: Annotated[
         int | None, typer.Option(min=1, help="An earlier home; the present one unless given.")
     ] = None,
+    why_not: Annotated[
+        str | None,
+        typer.Option("--why-not", metavar="SERVER", help="Why it did not go to this server."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", metavar="SOURCE", help=f"With --why-not: {SOURCE_HELP}"),
+    ] = None,
+    archive: ArchiveOption = None,
     json_: Json = False,
 ) -> None:
-    """Say in sentences why a room is where it is, and what happened since.
+    """Say in sentences why a room is where it is, and what happened since; or why not elsewhere.
 
-    Example: ladle explain standup
+    --why-not folds the journal to the decision and makes it again for that server alone.
+    Example: ladle explain standup --why-not sfu-2 --source sqlite:///ladle.db
     """
+    if why_not is not None:
+        explain_why_not(room, why_not, generation, source, archive, json_)
+        return
+    if source is not None or archive is not None:
+        fail(USAGE, "--source and --archive are for --why-not", "the service explains without them")
     reply = ask(lambda client: client.explain(room, generation=generation))
     if json_:
         _print_json(reply)
         return
     for line in reply.lines:
         show(hanging(line, out.width) if out.is_terminal else line, markup=False)
-
-
-def hanging(sentence: str, width: int) -> str:
-    """Wrapped at words, further lines indented: each sentence begins at the margin."""
-    return textwrap.fill(
-        sentence, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
 
 
 def _print_json(reply: Reply) -> None:

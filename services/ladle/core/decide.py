@@ -82,21 +82,36 @@ def decide(view: "View", entry: Entry) -> Decision:
     home is the caller's question: an `allocate` of a room that has one is answered with another,
     and `extend` and `move` need a room that has one.
     """
-    payload = entry.payload
-    operation, body = payload["operation"], payload["body"]
-    room_id: str = body.get("room_id") or entry.inputs["room_id"]
+    operation: str = entry.payload["operation"]
+    wished = wish_of(view, entry)
+    if operation == "extend":
+        return _extend(view, view.routers[_room_of(entry), 0], wished)
+    return choose(view, wished, seed_of(entry), operation)
+
+
+def wish_of(view: "View", entry: Entry) -> Wish:
+    """What such a request wishes for, with what is known of the room."""
+    operation, body = entry.payload["operation"], entry.payload["body"]
+    room_id = _room_of(entry)
     room = view.rooms.get(room_id)
     if operation == "allocate":
-        wished = wish.to_allocate(body, room)
-    else:
-        assert room is not None, "the rules refuse extend and move of a room that is nowhere"
-        if operation == "extend":
-            return _extend(view, view.routers[room_id, 0], wish.to_extend(body, room))
-        numbers = view.home_of.get(room_id, ())
-        home = frozenset(view.routers[room_id, number].server_id for number in numbers)
-        wished = wish.to_move(body, room, home)
-    seed = f"{payload['request_id']}:{entry.offset}"
-    return choose(view, wished, seed, operation)
+        return wish.to_allocate(body, room)
+    assert room is not None, "the rules refuse extend and move of a room that is nowhere"
+    if operation == "extend":
+        return wish.to_extend(body, room)
+    numbers = view.home_of.get(room_id, ())
+    home = frozenset(view.routers[room_id, number].server_id for number in numbers)
+    return wish.to_move(body, room, home)
+
+
+def seed_of(entry: Entry) -> str:
+    """What policies draw from: of this request at this place in the journal alone."""
+    return f"{entry.payload['request_id']}:{entry.offset}"
+
+
+def _room_of(entry: Entry) -> str:
+    room_id: str = entry.payload["body"].get("room_id") or entry.inputs["room_id"]
+    return room_id
 
 
 def choose(view: "View", wished: Wish, seed: str, operation: str = "allocate") -> Decision:

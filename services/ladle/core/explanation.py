@@ -50,6 +50,92 @@ def explain(decision: Json, room_id: str) -> list[str]:
     return [*lines, *_chosen(decision)]
 
 
+def why_not(decision: Json, pinned: Json, server_id: str) -> list[str]:
+    """Why another server than the chosen one did not get the room, one plain sentence an item.
+
+    pinned: the decision as it would have been, had only `server_id` done.
+    """
+    asked = decision["wish"].get("server_id")
+    if asked not in (None, server_id):
+        return [f"Server {server_id} was not looked at: the caller asked for server {asked}."]
+    if "error" in pinned:
+        (reason,) = pinned["fell"]
+        return [f"Server {server_id} was out: it {_RULED_OUT[reason]}.", *_would_fit(pinned)]
+    mine = pinned["winner"]
+    if "error" in decision:
+        said = "but the record says that none would: `ladle audit verify` tells whether it holds"
+        return [f"Server {server_id} would have done: {_state(mine)}; {said}."]
+    winner = decision["winner"]
+    if winner["server_id"] == server_id:
+        return [f"It was chosen: {_worker(winner)}."]
+    return [f"Server {server_id} would have done: {_state(mine)}.", *_beaten(decision, pinned)]
+
+
+def _would_fit(pinned: Json) -> list[str]:
+    largest = pinned["error"]["details"].get("largest_room_peers", 0)
+    if "full" not in pinned["fell"] or not largest:
+        return []
+    return [f"The largest such room that fitted there was one of {_count(largest, 'peer')}."]
+
+
+def _state(place: Json) -> str:
+    return (
+        f"of {_worker(place)}, {place['used']} of {_consumers(place['capacity'])} were in use and "
+        f"its CPU stood at {_percent(place['cpu_permille'])}, so it counted as "
+        f"{_percent(place['permille'])} full"
+    )
+
+
+def _beaten(decision: Json, pinned: Json) -> list[str]:
+    """By whom, and by what: regions come first, then what the policy compares."""
+    mine, winner, policy = pinned["winner"], decision["winner"], decision["policy"]
+    if not decision.get("region_fallback"):
+        if pinned.get("region_fallback"):
+            return ["But it stood in no region that the caller listed, and there was room in one."]
+        is_later = policy == "region-first" and "regions" in decision["wish"]
+        if is_later and mine["region"] != winner["region"]:
+            return [f"But the caller listed {winner['region']} before, and there was room."]
+    if policy == "pack":
+        return [_roomier(mine, winner) or _same(winner)]
+    if policy == "two-choice":
+        drawn = [winner["server_id"], *(other["server_id"] for other in decision["runners_up"])]
+        if mine["server_id"] not in drawn:
+            return [f"But it was not drawn: of {decision['fitted']} servers, {_and(drawn)} were."]
+    return [_fuller(mine, winner) or _same(winner)]
+
+
+def _roomier(mine: Json, winner: Json) -> str | None:
+    """What pack compares: the roomiest worker of each server."""
+    left, other = mine["server_headroom"], winner["server_headroom"]
+    if left == other:
+        return None
+    return (
+        f"But its roomiest worker had room for {left} more, and that of server "
+        f"{winner['server_id']} for {other}: what is nearly full is filled first."
+    )
+
+
+def _fuller(mine: Json, winner: Json) -> str | None:
+    """What the other policies compare: how full two workers count, then the room that is left."""
+    if mine["permille"] != winner["permille"]:
+        return f"But a better one was chosen: {_state(winner)}."
+    left, other = (place["capacity"] - place["used"] for place in (mine, winner))
+    if left == other:
+        return None
+    return (
+        f"But {_worker(winner)} counted as full and had room for {other} more, not for {left}: "
+        "the roomier one is taken."
+    )
+
+
+def _same(winner: Json) -> str:
+    return f"But server {winner['server_id']} was as good, and of equals the first id is taken."
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def _asked(wish: Json, room_id: str) -> str:
     peers, streams = _count(wish["peers"], "peer"), _count(wish["streams"], "stream")
     if wish["publishers"] == wish["peers"]:
