@@ -15,6 +15,7 @@ from ladle.audit import export_files
 from ladle.audit.export import Export, ExportRefused
 from ladle.audit.export_files import FORMATS
 from ladle.audit.export_rows import Moment, Wanted, row_of
+from ladle.audit.files import FileSource
 from ladle.audit.form import COLUMNS, fields_of, record_of
 from ladle.audit.manifest import MANIFEST
 from ladle.core.record import FIRST_PREV_HASH, Kind
@@ -106,6 +107,14 @@ def test_the_manifest_vouches_for_the_files(tmp_path, format_):
     assert spans == [(1, 8), (9, 16), (17, 20)]
     assert (manifest["rows"], manifest["complete"], manifest["format_version"]) == (20, True, 1)
     assert manifest["head"] == {"offset": 20, "hash": records[-1].hash}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_how_much_of_an_export_was_read_is_told_by_its_records(tmp_path, format_):
+    """Not by bytes: of a Parquet file few are read before its first record, or most."""
+    exported(tmp_path / "out", journal(20), format_=format_, rows_per_file=8)
+    source = FileSource(tmp_path / "out")
+    assert [source.share_read(offset) for offset in (0, 5, 20)] == [0, 0.25, 1]
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -78,6 +78,11 @@ class FileSource:
         raise LookupError(f"{self.name} holds no snapshot of record {anchor.offset}")
 
     def share_read(self, offset: int) -> float | None:
+        """By offsets where a manifest tells them: a Parquet file's end, say, is read first."""
+        first = self._files[0].first_offset if self._files else None
+        last = self._files[-1].last_offset if self._files else None
+        if first is not None and last is not None:
+            return min(1.0, max(0, offset - first + 1) / (last - first + 1))
         return min(1.0, self._read / self._bytes) if self._bytes else None
 
     def close(self) -> None:
