@@ -164,7 +164,7 @@ ACTIONS = (
     Action(
         "read the log",
         lambda its: Consume(its.topology.log),
-        frozenset({Role.AUDITOR}),
+        frozenset({Role.AUDITOR, Role.PLACEMENT}),
     ),
     Action("declare the inbox", lambda its: Declare(its.topology.inbox), _LADLE),
     Action(

@@ -183,7 +183,9 @@ def _of_placement(topology: Topology) -> Rights:
 
 
 def _consumed(topology: Topology) -> tuple[str, ...]:
-    return (topology.inbox, topology.requests, topology.queries, topology.answers)
+    queues = (topology.inbox, topology.requests, topology.queries, topology.answers)
+    # Whether the journal has lost records, the stream tells at the start.
+    return (*queues, topology.log)
 
 
 def _one_of(*names: str) -> str:
