@@ -39,7 +39,8 @@ from .publisher_errors import PublisherClosed as PublisherClosed
 from .publisher_errors import Superseded as Superseded
 from .publisher_pipeline import Fate as Fate
 from .publisher_pipeline import Pipeline
-from .publisher_rooms import RoomLife, listed_in
+from .publisher_pipeline import Settled as Settled
+from .publisher_rooms import RoomLife, UnheardEnds
 from .topology import DEFAULT_CELL
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,6 @@ STALE_AFTER_STATUSES = 3
 
 _OPEN_RETRY_FIRST_MS = 500
 _OPEN_RETRY_LAST_MS = 10_000
-
-Settled = asyncio.Future[Fate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,7 @@ class MediaServerPublisher:
         self._closed = False
         self._speaks = False  # between registering and deregistering
         self._complete_due = False
+        self._unheard = UnheardEnds()
         self._draining: ServerDraining | None = None
         self._registration: Settled | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -276,7 +276,7 @@ class MediaServerPublisher:
             allocation_id = known.created.allocation_id
         data = RoomDeleted(room_id=room_id, allocation_id=allocation_id, reason=reason)
         settled = self._say_or_replace(data)
-        self.rooms.pop(room_id, None)
+        self._unheard.add(room_id, self.rooms.pop(room_id, None), settled)
         return settled
 
     def worker_status(
@@ -324,6 +324,7 @@ class MediaServerPublisher:
         self._incarnation = max(self._clock.unix_ms(), above + 1)
         self._sequence = 0
         self._pipeline.drop_all()
+        self._unheard.clear()
         for room in self.rooms.values():
             room.sequence = None
         self.register()
@@ -420,7 +421,7 @@ class MediaServerPublisher:
             return self._say_or_replace(data)
         settled = self._say(data)
         self._complete_due = False
-        self.rooms = listed_in(data, self._sequence, self.rooms)
+        self.rooms = self._unheard.listed_in(data, self._sequence, self.rooms, settled)
         return settled
 
     def _say_rooms(self) -> None:

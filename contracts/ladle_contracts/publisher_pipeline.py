@@ -28,6 +28,9 @@ class Fate(StrEnum):
     REPLACED = "replaced"
 
 
+Settled = asyncio.Future[Fate]
+
+
 class _State(Enum):
     WAITING = 1
     UNDER_WAY = 2

@@ -313,6 +313,60 @@ async def test_close_room_spares_a_room_that_ladle_has_not_heard_of(
     assert told == []
 
 
+@pytest.mark.parametrize(
+    ("away_ms", "said"),
+    [
+        ([3_001], ["all[a]"]),
+        ([3_001, 3_001], ["all[a]"]),
+        ([0], ["deleted a", "created a", "deleted a", "created a", "status"]),
+    ],
+    ids=["replaced", "replaced twice", "heard"],
+)
+async def test_close_room_ends_a_room_whose_end_and_return_ladle_has_not_heard_of(
+    away_ms: list[int],
+    said: list[str],
+    publisher: MediaServerPublisher,
+    link: MemoryLink,
+    clock: ManualClock,
+    ladle: Ladle,
+    app: App,
+    told: list[ReceivedCommand],
+) -> None:
+    """Both gave way to a complete status: Ladle knows one life, and names it by its create.
+
+    The status that lacked the room may give way itself, to one that has it again.
+    """
+    app.rooms["a"] = None
+    await publisher.room_created("a")
+    first = publisher.rooms["a"].sequence
+    assert first is not None
+    ladle.events.clear()
+    link.disconnect()
+    for duration_ms in away_ms:
+        publisher.room_deleted("a")
+        publisher.room_created("a")
+        publisher.room_deleted("a")
+        del app.rooms["a"]
+        await clock.advance(duration_ms)
+        if duration_ms:
+            link.faults.append(Fault.MESSAGE_LOST)
+            link.reconnect()
+            await settle()
+            link.disconnect()
+        app.rooms["a"] = None
+        publisher.room_created("a")
+    await clock.advance(away_ms[-1])
+    link.reconnect()
+    await settle()
+    assert ladle.said == said
+    await ladle.command(
+        CloseRoom(room_id="a", created_sequence=first, reason="x", expires_at=ladle.in_ms(9))
+    )
+    await settle()
+    heard = "deleted a" in said
+    assert len(told) == int(not heard), "where Ladle heard of the end, another life is meant"
+
+
 async def test_close_room_of_a_room_that_is_gone_is_answered_with_what_is_there(
     publisher: MediaServerPublisher, ladle: Ladle, app: App, told: list[ReceivedCommand]
 ) -> None:
