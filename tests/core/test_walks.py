@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ladle.chaos.simulated import view_laws
 from ladle.core.apply import apply
 from ladle.core.record import Entry, Kind
 from ladle.core.timers import next_due_ms
 from ladle.core.view import View
-from tests.core import invariants
 from tests.core.cell import LIFE, Cell, Outcome, status_data
 
 SERVERS = st.sampled_from(["a", "b", "c"])
@@ -202,7 +202,7 @@ class Walk(RuleBasedStateMachine):
 
     @invariant()
     def invariants_hold(self) -> None:
-        invariants.check(self.cell.view)
+        view_laws.check(self.cell.view)
 
     def teardown(self) -> None:
         """Folding the journal again, and the changed rows alone, give the same view."""

@@ -12,7 +12,7 @@ import pytest
 from ladle.broker import connecting
 from ladle.journal.open import open_store
 from ladle.journal.schema import upgrade
-from ladle.placement import service as module
+from ladle.placement import declaring as module
 from ladle.placement.build import make_link
 from ladle.placement.service import PlacementService
 from ladle.placement.settings import PlacementSettings

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from ssl import SSLContext
 from typing import Any
 
 import orjson
@@ -21,7 +20,6 @@ from ladle.journal.schema import upgrade
 from ladle.journal.sqlite import SqliteStore
 from ladle.journal.store import Batch, Head, Lease, StoreError
 from ladle.journal.url import SqliteUrl
-from ladle.placement import term as term_module
 from ladle.placement.metrics import Metrics
 from ladle.placement.settings import PlacementSettings
 from ladle.placement.term import Term
@@ -136,6 +134,7 @@ class Writing:
             topology=self.topology,
             store=self.store,
             link=self.link,
+            declaring=self.broker,
             clock=self.clock,
             metrics=self.metrics,
             lease=lease,
@@ -334,13 +333,6 @@ async def writing(
     if before is not None:
         await before(broker, peer)
 
-    async def declare_in_memory(
-        _: str, topology: Topology, server_ids: Sequence[str], *, ssl_context: SSLContext | None
-    ) -> None:
-        for server_id in server_ids:
-            broker.declare(topology.command_declarations(server_id))
-
-    monkeypatch.setattr(term_module, "declare_command_queues", declare_in_memory)
     made = Writing(
         broker=broker,
         peer=peer,

@@ -1,13 +1,16 @@
 """`ladle chaos`: faults on purpose, and whether all that was promised still holds."""
 
 import asyncio
+import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from ladle.commands.chaos_simulated import chaos_simulated
 from ladle.commands.guard import check_database, command
 from ladle.commands.output import NO, UNREACHABLE, USAGE, fail, print_json, say, show
 from ladle_contracts.amqp import AioPikaLink
@@ -15,6 +18,8 @@ from ladle_contracts.amqp import AioPikaLink
 if TYPE_CHECKING:
     from ladle.chaos.real.report import ChaosReport
     from ladle.chaos.real.run import ChaosOptions
+
+SEEDS = 100
 
 
 @command
@@ -39,6 +44,36 @@ def chaos(
     folder: Annotated[
         Path | None, typer.Option(help="Keep broker, database and logs here; it must be empty.")
     ] = None,
+    simulated: Annotated[
+        bool,
+        typer.Option(
+            "--simulated",
+            help="Instead: the real code over a simulated broker, database and clock, many seeds.",
+        ),
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10_000_000, help="With --simulated: so many seeds; 100 if not given."
+        ),
+    ] = None,
+    first: Annotated[
+        int | None, typer.Option(min=0, help="With --simulated: the first seed; 1 if not given.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, max=100_000, help="With --simulated: steps of each seed.")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="With --simulated: of the kinds of faults that a seed draws, these alone; "
+            "comma-separated, or 'none'."
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="With --simulated: processes; all cores if not given."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Break a real broker, connections and processes under load, and check what was promised.
@@ -47,8 +82,28 @@ def chaos(
     started here and ended again; no broker of yours is touched. Exit 0 where nothing was lost, no
     room had two homes, and fleet, view and journal agree; else 1.
 
+    With --simulated nothing is started: writer, publisher and client run over a broker, a database
+    and clocks that a seed makes and breaks, hours of it in minutes, and every law is checked at
+    every step. What breaks one is made smaller, with the command that repeats it.
+
     Example: ladle chaos --minutes 5 --seed 7 --standby --json
+
+    Example: ladle chaos --simulated --seeds 500 --first 1
     """
+    if simulated:
+        real = {"--database": database, "--standby": standby or None, "--folder": folder}
+        _refuse("without --simulated only", {**real, "--failovers": failovers or None})
+        chaos_simulated(
+            first=1 if first is None else first,
+            seeds=seeds or SEEDS,
+            steps=steps,
+            only=only,
+            jobs=jobs or os.cpu_count() or 1,
+            json_=json_,
+        )
+        return
+    simulation = {"--seeds": seeds, "--first": first, "--steps": steps}
+    _refuse("with --simulated only", {**simulation, "--only": only, "--jobs": jobs})
     from ladle.chaos.real.run import ChaosOptions
 
     with tempfile.TemporaryDirectory(prefix="ladle-chaos-") as scratch:
@@ -65,6 +120,12 @@ def chaos(
         _print(report)
     if report.violations:
         raise typer.Exit(NO)
+
+
+def _refuse(why: str, options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            fail(USAGE, f"{name}: {why}")
 
 
 def _prepared(folder: Path) -> Path:

@@ -10,11 +10,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
-from ladle.broker.declare import declare
 from ladle.core.view import View
 from ladle.journal.lease import LeaseKeeper
 from ladle.journal.store import Lease, LeaseLost, Store, StoreBroken, StoreBusy
 from ladle.placement.callers import Callers
+from ladle.placement.declaring import Declaring, OverAmqp
 from ladle.placement.health import HealthApp, HealthServer
 from ladle.placement.loss import LossCheck
 from ladle.placement.metrics import Metrics
@@ -50,8 +50,13 @@ class PlacementService:
         clock: Clock,
         metrics: Metrics | None = None,
         accept_loss: bool = False,
+        declaring: Declaring | None = None,
+        has_stream: bool = True,
     ) -> None:
-        """accept_loss: write on where the journal has lost records that the broker knows of."""
+        """accept_loss: write on where the journal has lost records that the broker knows of.
+
+        has_stream: does the broker keep the stream that tells so? A simulated one does not.
+        """
         self.settings = settings
         self.topology = Topology(settings.cell, quorum_requests=settings.requests_quorum)
         self.metrics = metrics or Metrics()
@@ -62,12 +67,17 @@ class PlacementService:
         self._store = store
         self._make_link = make_link
         self._clock = clock
+        self._declaring = declaring or OverAmqp(settings)
         self._link: Link | None = None
         self._keeper: LeaseKeeper | None = None
         self._down_since_ms: int | None = None
         self._is_blocked = False
-        self._loss_check = LossCheck(
-            settings.url, self.topology, ssl_context=settings.ssl_context(), accept=accept_loss
+        self._loss_check = (
+            LossCheck(
+                settings.url, self.topology, ssl_context=settings.ssl_context(), accept=accept_loss
+            )
+            if has_stream
+            else None
         )
         self.metrics.register(ViewCollector(self._view))
 
@@ -156,7 +166,7 @@ class PlacementService:
             return
 
     async def _open(self, link: Link) -> None:
-        await declare(self.settings.url, self.topology, ssl_context=self.settings.ssl_context())
+        await self._declaring.cell(self.topology)
         await link.open()
 
     async def _close(self, link: Link, stop: asyncio.Event) -> None:
@@ -219,6 +229,7 @@ class PlacementService:
             topology=self.topology,
             store=self._store,
             link=link,
+            declaring=self._declaring,
             clock=self._clock,
             metrics=self.metrics,
             lease=lease,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ladle import __version__
-from ladle.broker.declare import declare_command_queues
 from ladle.core.limits import NAMES as LIMIT_NAMES
 from ladle.core.record import Kind
 from ladle.core.view import View
@@ -15,6 +14,7 @@ from ladle.journal.store import Lease, Store
 from ladle.placement.aftermath import AfterCommit
 from ladle.placement.batch import Committed
 from ladle.placement.callers import Callers
+from ladle.placement.declaring import Declaring
 from ladle.placement.loss import LossCheck
 from ladle.placement.metrics import Metrics
 from ladle.placement.on_event import MARKER_BODY, MARKER_HEADER, OnEvent
@@ -51,6 +51,7 @@ class Term:
         topology: Topology,
         store: Store,
         link: Link,
+        declaring: Declaring,
         clock: Clock,
         metrics: Metrics,
         lease: Lease,
@@ -64,6 +65,7 @@ class Term:
         self._topology = topology
         self._store = store
         self._link = link
+        self._declaring = declaring
         self._clock = clock
         self._metrics = metrics
         self._holder = holder
@@ -215,12 +217,7 @@ class Term:
         return encode_outbound(item, index, outbound, self._topology.cell)
 
     async def _declare_queues(self, server_ids: Sequence[str]) -> None:
-        await declare_command_queues(
-            self._settings.url,
-            self._topology,
-            server_ids,
-            ssl_context=self._settings.ssl_context(),
-        )
+        await self._declaring.command_queues(self._topology, server_ids)
 
     async def _declare_for_command(self, server_id: str) -> None:
         """A command found no queue. Raises Unroutable where too many unknown servers have one."""

@@ -1,0 +1,117 @@
+"""Everything of one seed: broker, database, processes, servers, callers."""
+
+from collections.abc import Callable
+from contextvars import Context
+from random import Random
+from typing import Any
+
+from ladle.chaos.simulated.broker import Broker
+from ladle.chaos.simulated.callers import Backend
+from ladle.chaos.simulated.chance import Chance
+from ladle.chaos.simulated.database import Database
+from ladle.chaos.simulated.faults import Dice, Fault, Swarm
+from ladle.chaos.simulated.journal_laws import JournalLaws
+from ladle.chaos.simulated.laws import Tally
+from ladle.chaos.simulated.loop import SimulatedLoop
+from ladle.chaos.simulated.media import MediaServer
+from ladle.chaos.simulated.placement_process import PlacementProcess
+from ladle.chaos.simulated.service import MakeService
+from ladle.chaos.simulated.trace import Trace
+from ladle.chaos.simulated.wire_laws import WireLaws
+from ladle_contracts.replies import PlacedReply
+from ladle_contracts.topology import Topology
+
+PROCESSES = (1, 2, 2, 3)
+CRASH_STEPS = ("received", "committing", "committed", "told", "replied", "acking")
+"""From the delivery of a message to its ack: before and after the commit happens at the database,
+when the process hears of it, with the reply at the broker, and with the ack still on its way."""
+
+
+class World:
+    """Made from a seed and the kinds of faults that it may have."""
+
+    def __init__(self, chance: Chance, swarm: Swarm, make_service: MakeService) -> None:
+        self.chance = chance
+        self.make_service = make_service
+        self.loop = SimulatedLoop(chance.stream("scheduler"))  # type: ignore[abstract]
+        self.dice = Dice(chance, swarm)
+        self.tally = Tally()
+        self.topology = Topology()
+        self.database = Database()
+        self.broker = Broker(self.loop, self.dice)
+        self.journal = JournalLaws(self.database, self.tally)
+        self.wire = WireLaws(self.broker, self.database, self.journal, self.topology)
+        self.homes: dict[str, PlacedReply] = {}
+        self.is_quiet = False
+        self.step = 0
+        self.trace = Trace(self.loop, self.broker, self.database)
+        shape = chance.stream("shape")
+        self.settings = settings_of(shape)
+        self.processes = [
+            PlacementProcess(self, f"writer-{number}") for number in range(shape.choice(PROCESSES))
+        ]
+        self.servers = {
+            server.name: server
+            for server in (
+                self._server(shape, number) for number in range(shape.choice((2, 3, 3, 4)))
+            )
+        }
+        self.backends = [Backend(self, f"backend-{number}") for number in range(2)]
+
+    def _server(self, shape: Random, number: int) -> MediaServer:
+        capacity = shape.choice((60, 200, 500))
+        workers = {str(worker): capacity for worker in range(shape.choice((1, 2, 3)))}
+        return MediaServer(self, f"sfu-{number}", shape.choice(("eu", "us")), workers)
+
+    def start(self) -> None:
+        """Everything begins; the broker is there already."""
+        self.broker.declare(self.topology.declarations())
+        for process in self.processes:
+            process.start()
+        for server in self.servers.values():
+            server.start()
+        for backend in self.backends:
+            backend.start()
+
+    def later(self, after_ms: int, work: Callable[..., Any], *args: Any) -> None:
+        """Let it happen after so long, whatever process asked for it."""
+        self.loop.call_later(after_ms / 1_000, work, *args, context=Context())
+
+    def end_room(self, server: MediaServer, room_id: str) -> None:
+        """The people leave, unless the run is at its end: then all stay where they are."""
+        if not self.is_quiet:
+            server.end_room(room_id)
+
+    def draw_a_crash(self) -> str | None:
+        """At which step of what has arrived now the process is killed, if at all."""
+        if not self.dice.strikes(Fault.CRASH_AT_STEP):
+            return None
+        return CRASH_STEPS[self.dice.between(Fault.CRASH_AT_STEP, 0, len(CRASH_STEPS) - 1)]
+
+    def writer(self) -> PlacementProcess | None:
+        """The process that believes to write; the one of the newest term where two do."""
+        writing = [
+            each
+            for each in self.processes
+            if each.is_running and each.service.term is not None and not each.host.is_frozen
+        ]
+        return max(writing, key=_term_of, default=None)
+
+
+def _term_of(process: PlacementProcess) -> int:
+    term = process.service.term
+    return 0 if term is None else term.lease.term
+
+
+def settings_of(shape: Random) -> dict[str, Any]:
+    """What an operator may set, drawn anew for each seed."""
+    return {
+        "lease_ms": shape.choice((1_000, 3_000, 3_000)),
+        "policy": shape.choice(("least-loaded", "pack", "two-choice", "region-first")),
+        "batch_records_max": shape.choice((1, 4, 512)),
+        "statuses_wait_ms": shape.choice((0, 200, 1_000)),
+        "hold_ms": shape.choice((5_000, 30_000)),
+        "settle_ms": shape.choice((0, 20_000, 120_000)),
+        "inbox_prefetch": shape.choice((2, 50, 1_000)),
+        "requests_prefetch": shape.choice((1, 20, 500)),
+    }

@@ -1,0 +1,1 @@
+"""Tests of the simulation: what it does, and what it finds."""

@@ -1,0 +1,99 @@
+"""The real code among simulated faults: the laws hold, a seed repeats, what fails is made small."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from ladle.chaos.simulated.faults import Fault
+from ladle.chaos.simulated.report import SimulationReport, command_of
+from ladle.chaos.simulated.shrink import shrink
+from ladle.chaos.simulated.simulation import Outcome, simulate
+from ladle.chaos.simulated.world import CRASH_STEPS
+from ladle.commands.simulated_service import make_service
+from ladle.placement.writer import Writer
+
+SEEDS = range(1, 51)
+
+
+def run(seed: int, steps: int = 60, only: Iterable[str] | None = None) -> Outcome:
+    kinds = None if only is None else [Fault(kind) for kind in only]
+    return simulate(seed, make_service, steps=steps, only=kinds)
+
+
+@pytest.mark.slow
+def test_the_laws_hold_whatever_goes_wrong() -> None:
+    """Fifty seeds; together they have every kind of fault, and a crash at every step."""
+    report, broken = SimulationReport(SEEDS[0]), []
+    for seed in SEEDS:
+        outcome = run(seed)
+        report.add(outcome)
+        if outcome.violation is not None:
+            broken.append((command_of(outcome), outcome.violation))
+    assert broken == []
+    said = report.as_json()
+    assert said["seeds"] == len(SEEDS)
+    assert said["simulated_hours"] > 0.5
+    assert said["acknowledged"] > 1_000
+    assert said["faults_by_kind"].keys() == {fault.value for fault in Fault}
+    assert said["crashes_by_step"].keys() == set(CRASH_STEPS)
+    assert said["terms"] > 2 * len(SEEDS)
+
+
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    """Another order of sets, other addresses of objects: the same trace, byte for byte."""
+
+    def traces(hash_seed: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "tests.chaos.traces", "3", "9", "20"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    first = traces("0")
+    assert first == traces("4711")
+    assert len({line.split()[3] for line in first.splitlines()}) == 3
+    here = run(3)
+    assert here.trace in first
+    assert here.head in first
+
+
+def test_less_kinds_change_nothing_of_the_rest() -> None:
+    """What a seed draws does not depend on what is left out; so a run can be made smaller."""
+    everything, some = run(3, steps=2), run(3, steps=2, only=[Fault.CRASH, Fault.REORDER])
+    assert set(some.faults) == {Fault.CRASH, Fault.REORDER} & set(everything.faults)
+    assert set(run(3, steps=2, only=[]).struck) == set()
+
+
+def acks_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    """The oldest mistake of all: the message is gone from the broker before it is durable."""
+    commit = Writer._commit
+
+    async def acked_first(self: Writer, batch: object) -> None:
+        self._link.ack(batch.acks)  # type: ignore[attr-defined]
+        await commit(self, batch)  # type: ignore[arg-type]
+
+    patch.setattr(Writer, "_commit", acked_first)
+
+
+def test_what_fails_is_made_smaller_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    acks_before_the_commit(monkeypatch)
+    failed = next(outcome for outcome in map(run, range(1, 500)) if outcome.violation)
+    assert failed.violation is not None
+    assert failed.violation[0] == "nothing is acked before it is durable"
+    smallest = shrink(failed, lambda steps, kinds: run(failed.seed, steps, kinds))
+    assert smallest.violation is not None
+    assert (smallest.steps, len(smallest.faults)) < (failed.steps, len(failed.faults))
+    words = command_of(smallest).split()
+    assert words[:5] == ["ladle", "chaos", "--simulated", "--first", str(failed.seed)]
+    again = run(failed.seed, int(words[words.index("--steps") + 1]), kinds_in(words))
+    assert again == smallest
+
+
+def kinds_in(words: Sequence[str]) -> list[str]:
+    only = words[words.index("--only") + 1]
+    return [] if only == "none" else only.split(",")

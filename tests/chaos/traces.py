@@ -1,0 +1,17 @@
+"""Prints what some seeds came to; a program of its own, for each needs its own hash seed."""
+
+import sys
+
+from ladle.chaos.simulated.simulation import simulate
+from ladle.commands.simulated_service import make_service
+
+
+def main() -> None:
+    for seed in map(int, sys.argv[1:]):
+        outcome = simulate(seed, make_service)
+        said = seed, outcome.simulated_ms, outcome.head, outcome.trace, outcome.violation
+        sys.stdout.write(f"{said}\n")
+
+
+if __name__ == "__main__":
+    main()
