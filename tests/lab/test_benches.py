@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ladle.lab import decide, inbox, journal_size, memory, rpc, soak
+from ladle.lab import decide, inbox, journal_size, memory, replay, rpc, soak
 from ladle.lab.bench_broker import bench_name, declared_cell
 from ladle.lab.processes import BenchError, Placement, Process
 from ladle.lab.rounds import Figure
@@ -95,6 +95,30 @@ def test_soak(broker_url: str, tmp_path: Path) -> None:
     assert figures["soak.dead_letters"].value == 0
     assert figures["soak.events"].value > 0
     assert len(said) == soak.SAMPLES
+
+
+def test_replay(broker_url: str, tmp_path: Path) -> None:
+    """The logs are good: an audit that does not come to "verified" ends the benchmark."""
+    figures = by_name(
+        replay.run(
+            broker_url,
+            tmp_path,
+            rounds=1,
+            progress=silent,
+            lengths=(600, 300),
+            events=200,
+            snapshot_every=100,
+        )
+    )
+    assert figures["replay.verify.rate"].ratio is not None
+    for name in ("verify.peak", "at.cpu", "at.peak"):
+        assert figures[f"replay.{name}.300"].ratio == 1.0
+        assert figures[f"replay.{name}.600"].value > 0
+
+
+def test_an_audit_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="`ladle audit verify` left with 5"):
+        replay.audited(tmp_path, "verify", tmp_path / "none.db")
 
 
 def test_a_soak_compares_its_last_third_with_the_second() -> None:

@@ -111,6 +111,31 @@ def soak(
     )
 
 
+@app.command()
+@command
+def replay(
+    rounds: Rounds = 3,
+    length: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--length", min=1_000, metavar="RECORDS", help="Of a log; 10,000 and 100,000 if none."
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """`audit verify` against what the live service writes; memory and `audit at` as a log grows.
+
+    Example: ladle bench replay --length 10000 --length 100000 --length 1000000
+    """
+    from ladle.lab import replay as bench
+
+    lengths = length or bench.LENGTHS
+    _with_broker(
+        lambda url, folder: bench.run(url, folder, rounds=rounds, progress=say, lengths=lengths),
+        json_,
+    )
+
+
 def _with_broker(run: Run, json_: bool) -> None:
     from ladle.lab.processes import BenchError
 

@@ -53,19 +53,19 @@ def run(
         feeds = {}
         for service in (fast, plain):
             register_fleet(amqp_url, Topology(service.cell), servers=SERVERS, workers=WORKERS)
-            feeds[service.cell] = _Feed(service.cell)
-        sink_feed, sink_count = _Feed(fast_cell), 0
+            feeds[service.cell] = Feed(service.cell)
+        sink_feed, sink_count = Feed(fast_cell), 0
 
         def sink() -> Sample:
             nonlocal sink_count
             sink_count += events
-            job = _job(amqp_url, sink_feed.take(events), queue=queue)
-            return _timed(job, load, yardstick, lambda: taken(yardstick, sink_count))
+            job = job_of(amqp_url, sink_feed.take(events), queue=queue)
+            return timed(job, load, yardstick, lambda: taken(yardstick, sink_count))
 
         def journaled(service: Placement) -> Sample:
-            job = _job(amqp_url, feeds[service.cell].take(events))
+            job = job_of(amqp_url, feeds[service.cell].take(events))
             with service.journal() as journal:
-                return _timed(job, load, service, lambda: folded(service, journal, events))
+                return timed(job, load, service, lambda: folded(service, journal, events))
 
         samples = interleave(
             {
@@ -84,7 +84,7 @@ def run(
     ]
 
 
-class _Feed:
+class Feed:
     """Rooms created on the fleet's servers in turn, with sequences that go on."""
 
     def __init__(self, cell: str) -> None:
@@ -106,7 +106,7 @@ def _placement(folder: Path, link: str, amqp_url: str, cell: str) -> Placement:
     )
 
 
-def _timed(job: Job, load: Process, server: Process, wait: Callable[[], None]) -> Sample:
+def timed(job: Job, load: Process, server: Process, wait: Callable[[], None]) -> Sample:
     """From the first publish to the last event taken; the queue fills faster than it is read.
 
     The generator is heard first: then the broker has all, and who is silent has no excuse.
@@ -155,7 +155,7 @@ def folded(
         time.sleep(POLL_S)
 
 
-def _job(amqp_url: str, messages: Iterator[Outgoing], *, queue: str | None = None) -> Job:
+def job_of(amqp_url: str, messages: Iterator[Outgoing], *, queue: str | None = None) -> Job:
     """Publish them as they are, or into a queue by its name."""
     made = list(messages)
     return Job(
