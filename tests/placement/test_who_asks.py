@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from ladle.broker.dead_letters import DeadLetter, letters
 from ladle.broker.node import PrivateNode
 from ladle.broker.roles import Role, users_of
+from ladle.placement.loss import JournalBehind, LossCheck
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.envelope import encode_event, encode_request
@@ -56,6 +58,8 @@ async def serving(roles: Imported, database: Path, **settings: Any) -> AsyncIter
         roles.url_of("ladle"),
         "default",
         f"sqlite:///{database}",
+        # The tests share a broker, whose stream remembers what the one before recorded.
+        accept_loss=True,
         require_user_id=True,
         proxy_users="gateway",
         **settings,
@@ -146,6 +150,22 @@ async def test_a_backend_that_names_itself_is_answered(
         assert (await client.lookup("standup")).server == placed.server
     view = running.service.term.writer.view  # type: ignore[union-attr]
     assert {user for user, _, _ in view.requests} == {"meetings"}
+
+
+async def test_the_services_own_user_sees_what_a_journal_has_lost(
+    cell_of_roles: Imported, running: Running
+) -> None:
+    """That takes reading the stream; without the right it would be skipped with a warning."""
+    async with PlacementClient.connect(cell_of_roles.url_of("meetings")) as client:
+        await client.allocate(room_id="standup")
+    restored = replace(running.service.term.writer.committed, offset=0)  # type: ignore[union-attr]
+    check = LossCheck(cell_of_roles.url_of("ladle"), cell_of_roles.topology)
+    await running.until(
+        lambda: running.count("ladle_outbox_messages_total", what="event") > 0,
+        "an event that the broker has confirmed",
+    )
+    with pytest.raises(JournalBehind):
+        await check.look(running.service._store, restored)
 
 
 @pytest.mark.parametrize("body", [Allocate(room_id="standup"), Lookup(room_id="standup")])
