@@ -15,11 +15,11 @@ from ladle.audit.replay import Replay
 from ladle.audit.whatif import Comparison, Report, changeable, whatif
 from ladle.audit.whatif_figures import Sample
 from ladle.audit.whatif_time import BUCKETS_MAX, Buckets
+from ladle.chaos.simulated import view_laws
 from ladle.commands.app import app
 from ladle.core.record import Kind
 from ladle.core.view import View
 from tests.audit.recorded import Held, Life, sealed
-from tests.core import invariants
 from tests.core.cell import LIFE, Cell
 
 STEPS = 350
@@ -82,7 +82,7 @@ def test_another_world_keeps_the_laws_of_the_view(other: Mapping[str, Any], seed
     while replay.peek() is not None:
         both.step()
         if replay.view.offset % 10 == 0:
-            invariants.check(both.world.view)
+            view_laws.check(both.world.view)
     assert both.was.requests == both.would.requests
     assert both.elsewhere > 0
 
