@@ -110,6 +110,13 @@ def test_a_short_run_prints_its_result_as_the_last_line(up: Up) -> None:
     assert again.json()["journal_offset"] > said.json()["journal_offset"], "on the same journal"
 
 
+def test_each_run_begins_a_journal_of_its_own_on_a_given_broker(up: Up) -> None:
+    """What the broker's stream knows of an earlier run is no loss of records."""
+    del up.environment["LADLE_DATABASE_URL"]
+    for _ in range(2):
+        check_result(up.start("--duration", "1", "--rate", "8", "--json").end())
+
+
 @pytest.mark.postgres
 def test_a_short_run_on_postgresql(up: Up, postgres_url: str) -> None:
     up.environment["LADLE_DATABASE_URL"] = postgres_url

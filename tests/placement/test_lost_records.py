@@ -224,10 +224,29 @@ async def test_a_look_is_bounded_in_time(
     async with publishing(broker_url) as publish:
         await publish(said(declared.placement_events, f"{declared.cell}:10:0"))
     monkeypatch.setattr("ladle.placement.loss.LOOK_MS_MAX", 3_000)
-    monkeypatch.setattr("ladle.placement.loss.ACCEPT_MS_MAX", 3_000)
-    for accept in (False, True):  # what is not known to its end cannot be accepted
-        with pytest.raises(JournalBehind):
-            await LossCheck(broker_url, declared, accept=accept).look(store, NOTHING)
+    with pytest.raises(JournalBehind):  # it has seen enough
+        await LossCheck(broker_url, declared).look(store, NOTHING)
+
+
+async def test_a_long_stream_is_accepted_to_its_end_unread(
+    broker_url: str, declared: Topology, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What there was no time to read is accepted with the rest: else the next start is refused."""
+    async with publishing(broker_url) as publish:
+        for number in range(1, 40):
+            await publish(said(declared.placement_events, f"{declared.cell}:{number}:0"))
+    real = LossCheck._read
+
+    async def some_of_it(self: LossCheck, *args: Any) -> None:
+        await real(self, *args)
+        loss = args[2]
+        loss.events, loss.last_offset, loss.position, loss.is_whole = 3, 3, 2, False
+
+    monkeypatch.setattr(LossCheck, "_read", some_of_it)
+    accepted = await LossCheck(broker_url, declared, accept=True).look(store, NOTHING)
+    assert accepted is not None
+    assert (accepted["events"], accepted["is_whole"]) == (3, False)
+    assert accepted["stream_position"] >= 39
 
 
 async def test_a_stream_is_read_from_a_place_and_marks_are_told(

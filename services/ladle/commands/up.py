@@ -120,7 +120,11 @@ class _Up:
         if not await self._start_broker(self.broker):
             return self._nothing_to_show()
         env = self._environment(self.broker.url)
-        placement = await Child.start(["placement"], env=env, log=self.folder / "placement.log")
+        words = ["placement"]
+        if not os.environ.get("LADLE_DATABASE_URL"):
+            # The journal is a new one on purpose; a broker that was given may know an earlier one.
+            words.append("--accept-loss")
+        placement = await Child.start(words, env=env, log=self.folder / "placement.log")
         self.children.append(placement)
         http = f"http://127.0.0.1:{env['LADLE_HTTP_PORT']}"
         if not await self._until_ready(placement, http):

@@ -27,9 +27,6 @@ log = logging.getLogger("ladle.placement")
 LOOK_MS_MAX = 5_000
 """For the whole look: a take-over must not wait for a long stream."""
 
-ACCEPT_MS_MAX = 600_000
-"""Where the loss is accepted, the stream is read to its end: it is done once."""
-
 CLOCKS_MS = 10_000
 """By how much the broker's clock and ours may differ."""
 
@@ -52,7 +49,7 @@ class JournalBehind(Exception):
 class Loss:
     """What the stream holds above the journal's head: events, the last of record `last_offset`.
 
-    position: how far the stream was read.
+    position: how far the stream was read. is_whole: to its end, so that all events are counted.
     """
 
     head: int
@@ -68,6 +65,7 @@ class Loss:
             "head": self.head,
             "last_offset": self.last_offset,
             "events": self.events,
+            "is_whole": self.is_whole,
             "stream_position": self.position,
         }
 
@@ -97,18 +95,22 @@ class LossCheck:
         """
         loss = Loss(head.offset)
         passed = await _accepted_before(store)
-        ms_max = ACCEPT_MS_MAX if self._accept else LOOK_MS_MAX
+        ms_max = LOOK_MS_MAX
         try:
             # Time for saying goodbye comes on top: a look that is too long is not a broken link.
-            async with connected(self._url, self._ssl_context, ms_max / 1000 + 5) as connection:
+            async with connected(self._url, self._ssl_context, 2 * ms_max / 1000 + 5) as connection:
                 reader = StreamReader(connection, self._topology.log)
                 await self._read(reader, _start(head), loss, passed, ms_max)
+                if loss.events and self._accept and not loss.is_whole:
+                    # All that is there counts no more, also what there was no time to read.
+                    async with asyncio.timeout(ms_max / 1000):
+                        async for logged in reader.until_now("last"):
+                            loss.position = logged.position
         except Refused as error:
             log.warning("whether the journal lost records was not checked: %s", error)
         if not loss.events:
             return None
-        # Where the end was not reached, the events behind it would be found at the next start.
-        if not (self._accept and loss.is_whole):
+        if not self._accept:
             raise JournalBehind(loss)
         self._accept = False
         log.warning("accepted the loss of records", extra=loss.payload)
