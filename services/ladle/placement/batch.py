@@ -19,11 +19,17 @@ Note = tuple[Kind, Mapping[str, Any]]
 
 @dataclass(slots=True, eq=False)
 class Arrival:
-    """A delivery with the handler of its queue; `received` is `time.perf_counter()`."""
+    """A delivery with the handler of its queue; `received` is `time.perf_counter()`.
+
+    arrived_ms: on the writer's clock. may_refuse: somebody waits for an answer, and may be told to
+    come again.
+    """
 
     message: Message
     handler: Handler
     received: float
+    arrived_ms: int = 0
+    may_refuse: bool = False
 
 
 @dataclass(slots=True)

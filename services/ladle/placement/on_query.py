@@ -19,12 +19,11 @@ from ladle.placement.callers import Callers
 from ladle.placement.errands import Errands
 from ladle.placement.refusals import (
     REFUSED,
-    operation_label,
     refuse_address,
     refuse_request,
     refuse_unrecordable,
 )
-from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
+from ladle.placement.replies import error_answer, may_answer, operation_label, reply_to, wire_reply
 from ladle.placement.writer import Writer
 from ladle_contracts.envelope import Request
 from ladle_contracts.link import Link

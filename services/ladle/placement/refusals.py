@@ -6,12 +6,11 @@ from ladle.placement.batch import Arrival
 from ladle.placement.callers import OverLimit
 from ladle.placement.identity import WrongIdentity
 from ladle.placement.metrics import Metrics
-from ladle.placement.replies import error_answer, may_answer
+from ladle.placement.replies import error_answer, may_answer, operation_label
 from ladle.placement.text import printable
 from ladle.placement.writer import Writer
 from ladle_contracts.envelope import ContractViolation, error_code_of
 from ladle_contracts.link import Message
-from ladle_contracts.requests import OPERATIONS
 from ladle_contracts.violation import Reason
 
 WRONG_IDENTITY = "wrong-identity"
@@ -107,11 +106,6 @@ def address_refusal(message: Message) -> tuple[str, str]:
         "amq.rabbitmq.reply-to.* and to queues named reply.*"
     )
     return reason, detail
-
-
-def operation_label(message: Message) -> str:
-    """A metric label that callers cannot grow: the operation if there is one of that name."""
-    return message.routing_key if message.routing_key in OPERATIONS else "unknown"
 
 
 def refuse_event(

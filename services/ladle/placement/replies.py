@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from ladle_contracts.link import Message, Outgoing
+from ladle_contracts.requests import OPERATIONS
 from ladle_contracts.times import to_rfc3339
 from ladle_contracts.topology import is_reply_address
 
@@ -54,6 +55,11 @@ def reply_to(request: Message, body: bytes) -> Outgoing:
         correlation_id=request.correlation_id,
         type="reply",
     )
+
+
+def operation_label(message: Message) -> str:
+    """A metric label that callers cannot grow: the operation if there is one of that name."""
+    return message.routing_key if message.routing_key in OPERATIONS else "unknown"
 
 
 def error_answer(

@@ -34,7 +34,14 @@ class PlacementSettings(ClientSettings):
         1_000, ge=1, le=10_000, description="Events in flight; must cover a second of statuses"
     )
     requests_prefetch: int = Field(
-        500, ge=1, le=10_000, description="Requests in flight: bounds the memory of a burst"
+        10_000, ge=1, le=10_000, description="Requests that wait here: bounds the memory of a burst"
+    )
+    requests_wait_ms: int = Field(
+        4_000,
+        ge=100,
+        le=60_000,
+        description="A request that has waited longer is refused, `unavailable`; a caller asks "
+        "again after five seconds of silence",
     )
     queries_prefetch: int = Field(200, ge=1, le=10_000, description="Reads in flight")
     batch_records_max: int = Field(

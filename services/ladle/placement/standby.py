@@ -28,10 +28,9 @@ from ladle.placement.refusals import (
     address_refusal,
     count_over_limit,
     error_for,
-    operation_label,
     reason_of,
 )
-from ladle.placement.replies import error_answer, may_answer, reply_to, wire_reply
+from ladle.placement.replies import error_answer, may_answer, operation_label, reply_to, wire_reply
 from ladle_contracts.clock import Clock
 from ladle_contracts.envelope import Request
 from ladle_contracts.link import Consumer, Link, LinkError, Message

@@ -129,6 +129,7 @@ class Term:
                 self._settings.batch_records_max,
                 self._settings.statuses_wait_ms,
                 self._settings.statuses_max,
+                self._settings.requests_wait_ms,
             ),
         )
         self._loaded = True
@@ -176,14 +177,15 @@ class Term:
 
     async def _consume(self) -> None:
         settings, topology, writer = self._settings, self._topology, self.writer
-        for queue, handler, prefetch in (
-            (topology.inbox, self._on_event, settings.inbox_prefetch),
-            (topology.requests, self._on_request, settings.requests_prefetch),
-            (topology.queries, self._on_query, settings.queries_prefetch),
+        on_events = writer.receiver(self._on_event)
+        on_requests = writer.receiver(self._on_request, requests=True)
+        on_queries = writer.receiver(self._on_query, requests=True)
+        for queue, on_messages, prefetch in (
+            (topology.inbox, on_events, settings.inbox_prefetch),
+            (topology.requests, on_requests, settings.requests_prefetch),
+            (topology.queries, on_queries, settings.queries_prefetch),
         ):
-            self._consumers.append(
-                await self._link.consume(queue, writer.receiver(handler), prefetch=prefetch)
-            )
+            self._consumers.append(await self._link.consume(queue, on_messages, prefetch=prefetch))
 
     def on_bus_up(self) -> None:
         """The connection is back: silence meant nothing while it was away."""

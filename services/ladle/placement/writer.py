@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from ladle.journal.store import (
     Lease,
     Store,
 )
+from ladle.placement.backlog import Backlog, arrivals, refuse
 from ladle.placement.batch import Answer, Arrival, Committed, DeadLetter, Note, OpenBatch, Sent
 from ladle.placement.bisection import Bisection
 from ladle.placement.commit import commit
@@ -39,7 +40,7 @@ from ladle.placement.text import printable
 from ladle.placement.timekeeper import Timekeeper
 from ladle.placement.waiting import StatusKey, WaitingStatuses
 from ladle_contracts.clock import Clock
-from ladle_contracts.link import Link, Message
+from ladle_contracts.link import Link, Message, OnMessages
 
 log = logging.getLogger("ladle.writer")
 
@@ -57,6 +58,7 @@ class WriterLimits:
     batch_records_max: int = 512
     statuses_wait_ms: int = 1_000
     statuses_max: int = 500
+    requests_wait_ms: int = 4_000
 
 
 class Writer:
@@ -88,7 +90,7 @@ class Writer:
         self.batch = OpenBatch()
         self.waiting = WaitingStatuses()
         self._link = link
-        self._arrived: deque[Arrival] = deque()
+        self._arrived = Backlog(limits.requests_wait_ms)
         self._in_flight: asyncio.Task[None] | None = None
         self._pump_scheduled = False
         self._notes: deque[Note] = deque()
@@ -101,12 +103,12 @@ class Writer:
 
     # -- arrivals ---------------------------------------------------------------------------
 
-    def receiver(self, handler: Handler) -> Callable[[list[Message]], None]:
-        """The link's callback for one queue."""
+    def receiver(self, handler: Handler, *, requests: bool = False) -> OnMessages:
+        """The link's callback for one queue; `requests`: what comes there can be refused."""
 
         def on_messages(messages: list[Message]) -> None:
-            now = time.perf_counter()
-            self._arrived.extend([Arrival(message, handler, now) for message in messages])
+            now_ms = self.clock.monotonic_ms()
+            self._arrived.extend(arrivals(messages, handler, now_ms, requests=requests))
             self._schedule_pump()
 
         return on_messages
@@ -126,6 +128,7 @@ class Writer:
         """Fold what has arrived; hand the open batch to the store if it is idle."""
         if not self._may_fold():
             return
+        refuse(self._arrived.take_late(self.clock.monotonic_ms()), self._link, self.metrics)
         try:
             self._fold_arrived()
             if flush:
@@ -399,7 +402,7 @@ class Writer:
             del again[culprit]
             self.batch.arrivals.append(culprit)
             culprit.handler.refuse(culprit, self, reason, printable(str(error))[:500])
-        self._arrived.extendleft(reversed(list(again)))
+        self._arrived.put_back(list(again))
 
     def dead_letter(self, message: Message, reason: str, detail: str) -> None:
         """Send `message` to the dead letters once the open batch is durable."""
