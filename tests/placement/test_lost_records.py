@@ -57,8 +57,7 @@ async def restored(broker_url: str, cell: str, tmp_path: Path, url: str) -> int:
     copy = shutil.copyfile(tmp_path / "ladle.db", tmp_path / "copy.db")
     async with running_service(broker_url, cell, url) as running:
         await place(running, "lost-1", "lost-2")
-        assert running.service.term is not None
-        last = running.service.term.writer.committed.offset
+    last = len(await records(url))  # what it still wrote while it stopped is lost as well
     for name in ("ladle.db-wal", "ladle.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)
     shutil.copyfile(copy, tmp_path / "ladle.db")
