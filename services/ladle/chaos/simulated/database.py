@@ -1,7 +1,7 @@
 """The database of the simulation: what is durable, with the store's contract and no more.
 
 Each method is one transaction, done in one step. It is what stands on the disk: processes come and
-go, it stays. `tests/chaos` runs the stores' own tests on it.
+go, it stays.
 """
 
 from collections.abc import Callable, Sequence
