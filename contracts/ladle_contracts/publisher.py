@@ -264,6 +264,9 @@ class MediaServerPublisher:
             expected_peers=expected_peers,
         )
         settled = self._say_or_replace(data)
+        if (before := self.rooms.get(room_id)) is not None:
+            # Its worker died, say: no end was said, and the create that tells of it may give way.
+            self._unheard.add(room_id, before, settled)
         self.rooms[room_id] = RoomLife(data, None if self._complete_due else self._sequence)
         return settled
 

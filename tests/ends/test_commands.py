@@ -367,6 +367,34 @@ async def test_close_room_ends_a_room_whose_end_and_return_ladle_has_not_heard_o
     assert len(told) == int(not heard), "where Ladle heard of the end, another life is meant"
 
 
+@pytest.mark.parametrize("away_ms", [0, 3_001], ids=["heard", "replaced"])
+async def test_close_room_ends_a_room_that_was_created_anew_without_an_end(
+    away_ms: int,
+    publisher: MediaServerPublisher,
+    link: MemoryLink,
+    clock: ManualClock,
+    ladle: Ladle,
+    app: App,
+    told: list[ReceivedCommand],
+) -> None:
+    """Its worker died, and said no room-deleted; the second create gave way to a status."""
+    app.rooms["a"] = None
+    await publisher.room_created("a")
+    first = publisher.rooms["a"].sequence
+    assert first is not None
+    link.disconnect()
+    publisher.room_created("a")
+    await clock.advance(away_ms)
+    link.reconnect()
+    await settle()
+    assert ("created a" in ladle.said[1:]) == (away_ms == 0)
+    await ladle.command(
+        CloseRoom(room_id="a", created_sequence=first, reason="x", expires_at=ladle.in_ms(9))
+    )
+    await settle()
+    assert len(told) == int(away_ms > 0), "where Ladle heard of the second, another life is meant"
+
+
 async def test_close_room_of_a_room_that_is_gone_is_answered_with_what_is_there(
     publisher: MediaServerPublisher, ladle: Ladle, app: App, told: list[ReceivedCommand]
 ) -> None:
