@@ -42,6 +42,26 @@ def test_the_laws_hold_whatever_goes_wrong() -> None:
     assert said["terms"] > 2 * len(SEEDS)
 
 
+@pytest.mark.parametrize(
+    ("seed", "steps", "only"),
+    [
+        # A request that waited too long is answered and acked, and nothing of it is journaled.
+        (1054, 6, "reorder,isolate"),
+        # A room was created anew on a server whose worker had died while nobody heard it.
+        (
+            1391,
+            60,
+            "reorder,store-broken,crash,freeze,isolate,blackhole,partition,server-restart,"
+            "worker-dies,poison",
+        ),
+    ],
+    ids=["refused unrecorded", "created anew"],
+)
+def test_what_broke_a_law_once(seed: int, steps: int, only: str) -> None:
+    """As the command that repeated it says; a seed means another run once its draws change."""
+    assert run(seed, steps, only.split(",")).violation is None
+
+
 def test_a_seed_is_the_same_run_in_every_process() -> None:
     """Another order of sets, other addresses of objects: the same trace, byte for byte."""
 

@@ -26,6 +26,7 @@ class WireLaws:
         self.published: set[str] = set()
         self.dead: set[str] = set()
         self.taken: set[Life] = set()
+        self._told_undone: set[str | None] = set()
         self._database = database
         self._passed = 0
         self._journal = journal
@@ -58,6 +59,8 @@ class WireLaws:
         reply: dict[str, Any] = orjson.loads(message.body)
         offset = reply.get("journal_offset")
         if offset is None:
+            if reply["status"] == "error":
+                self._told_undone.add(message.correlation_id)
             return
         if offset > self._database.head.offset:
             raise Violation(
@@ -104,6 +107,9 @@ class WireLaws:
             request = decode_request(message)
         except ContractViolation as violation:
             raise Violation("nothing is acked before it is durable", str(violation)) from violation
+        # Too much at once: whoever asked was told that nothing was done, before the ack.
+        if request.correlation_id in self._told_undone:
+            return
         question = (request.user or "", request.operation, request.request_id)
         if question not in self._journal.questions:
             raise Violation("nothing is acked before it is durable", f"request {question}")
