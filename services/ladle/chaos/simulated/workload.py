@@ -10,14 +10,15 @@ from ladle.chaos.simulated.world import World
 def ask_something(world: World, draw: Random) -> None:
     """One caller asks one thing; now and then two ask the same."""
     backend = draw.choice(world.backends)
-    number = draw.randrange(1_000_000)
+    # With the step, or two of a run's calls would bear one number in some seeds of a thousand.
+    call = f"{world.step}-{draw.randrange(1_000_000)}"
     roll = draw.random()
     if roll < 0.55:
-        body = _allocate(world, draw, number)
+        body = _allocate(world, draw, call)
         backend.ask("allocate", **body)
         if draw.random() < 0.2:
-            body = {**body, "metadata": {"call": f"{number}-twice"}}
-            body["request_id"] = f"{backend.name}-own-{number}"
+            body = {**body, "metadata": {"call": f"{call}-twice"}}
+            body["request_id"] = f"{backend.name}-own-{call}"
             backend.ask("allocate", **body)
             backend.ask("allocate", **body)
     elif roll < 0.85:
@@ -29,12 +30,12 @@ def ask_something(world: World, draw: Random) -> None:
         backend.ask("view" if draw.random() < 0.5 else "rooms")
 
 
-def _allocate(world: World, draw: Random, number: int) -> dict[str, Any]:
+def _allocate(world: World, draw: Random, call: str) -> dict[str, Any]:
     room_id = None if draw.random() < 0.3 else f"room-{draw.randrange(25)}"
     body: dict[str, Any] = {
         "room_id": room_id,
         "peers": draw.choice((2, 2, 4, 5)),
-        "metadata": {"call": str(number)},
+        "metadata": {"call": call},
     }
     if draw.random() < 0.3:
         body["regions"] = ["eu"]
