@@ -1,7 +1,6 @@
 """A media server's end of the contract: it says what happens, in order, and hears commands.
 
-    async with MediaServerPublisher.connect(url, "sfu-eu-1", server, workers,
-                                            snapshot=take_snapshot) as publisher:
+    async with MediaServerPublisher.connect(url, "sfu", server, workers, snapshot=now) as publisher:
         publisher.room_created("standup", worker_id="3", allocation_id=allocation_id)
 
 Each saying takes its sequence at the moment of the call and returns a future, which need not be
@@ -264,9 +263,7 @@ class MediaServerPublisher:
             expected_peers=expected_peers,
         )
         settled = self._say_or_replace(data)
-        if (before := self.rooms.get(room_id)) is not None:
-            # Its worker died, say: no end was said, and the create that tells of it may give way.
-            self._unheard.add(room_id, before, settled)
+        self._unheard.begin_anew(room_id, self.rooms.get(room_id), settled)
         self.rooms[room_id] = RoomLife(data, None if self._complete_due else self._sequence)
         return settled
 

@@ -35,6 +35,14 @@ class UnheardEnds:
             self._ends[room_id] = first, settled
             settled.add_done_callback(partial(self._on_settled, room_id))
 
+    def begin_anew(self, room_id: str, before: RoomLife | None, settled: Settled) -> None:
+        """A room was created; `before`: a life of it whose end nobody said, as its worker died.
+
+        That it was created anew tells of that end too, unless it gives way.
+        """
+        if before is not None:
+            self.add(room_id, before, settled)
+
     def listed_in(
         self, status: WorkerStatus, sequence: int, before: Mapping[str, RoomLife], settled: Settled
     ) -> dict[str, RoomLife]:
