@@ -33,6 +33,10 @@ _GRACE_S = 0.25
 _FLUSH_WAIT_S = 5.0
 _HELD_MAX = 10_000
 
+_UNCONFIRMED_MAX = 128
+"""More at once wait here, unsent: of a burst aiormq writes some hundred a second on a busy machine,
+and the time for a confirm would be over for the last ones before they are written."""
+
 
 class Publishing:
     """Confirmed publishing; its channel is opened when first needed and again after it closed.
@@ -57,6 +61,7 @@ class Publishing:
         self._opening: asyncio.Task[Channel] | None = None
         self._lock = asyncio.Lock()
         self._in_flight: dict[asyncio.Task[object], None] = {}
+        self._room = asyncio.Semaphore(_UNCONFIRMED_MAX)
         self._alone: bool | None = None
 
     @property
@@ -64,7 +69,14 @@ class Publishing:
         return self._channel is not None and not self._channel.is_closed
 
     async def publish(self, message: Outgoing) -> None:
-        """Publish and wait for the confirm; raises as Link.publish says."""
+        """Publish and wait for the confirm; raises as Link.publish says.
+
+        The time-out of the confirm begins when the message has its turn, not with the call.
+        """
+        async with self._room:  # fair, too
+            await self._publish(message)
+
+    async def _publish(self, message: Outgoing) -> None:
         async with self._lock:  # fair: messages leave in the order of their calls
             if not self._line.is_up:
                 raise LinkDown("not connected")

@@ -305,6 +305,41 @@ async def test_a_confirm_that_does_not_come_in_time_is_unknown(broker_url: str, 
         proxy.release_answers()
 
 
+async def test_a_burst_larger_than_its_confirm_time_is_sent_all_the_same(
+    broker_url: str, queue: str
+) -> None:
+    """What waits for its turn was not sent, and its time for the confirm has not begun."""
+    async with (
+        TcpProxy(broker_url) as proxy,
+        linked(proxy.url, confirm_timeout_ms=3_000) as link,
+    ):
+        await link.publish(to(queue))
+        proxy.hold_answers()
+        burst = asyncio.create_task(link.publish_all([to(queue, b"%d" % n) for n in range(500)]))
+        with pytest.raises(OutcomeUnknown):
+            await link.publish(to(queue))
+        proxy.release_answers()
+        outcomes = await burst
+    unknown = [outcome for outcome in outcomes if outcome is not None]
+    assert len(unknown) < 200, "only those that were sent into the silence"
+    assert all(isinstance(outcome, OutcomeUnknown) for outcome in unknown)
+
+
+async def test_a_cut_leaves_few_of_a_burst_in_doubt(broker_url: str, queue: str) -> None:
+    """The rest was never sent, and says so: who asked may ask again without a second thought."""
+    async with TcpProxy(broker_url) as proxy, linked(proxy.url) as link:
+        await link.publish(to(queue))
+        proxy.hold_answers()
+        burst = asyncio.create_task(link.publish_all([to(queue, b"%d" % n) for n in range(500)]))
+        await asyncio.sleep(0.2)
+        proxy.refuses = True
+        proxy.cut()
+        outcomes = await burst
+    kinds = [type(outcome) for outcome in outcomes]
+    assert set(kinds) == {OutcomeUnknown, LinkDown}
+    assert kinds.count(OutcomeUnknown) < 200
+
+
 async def test_many_publishes_into_a_dead_connection_all_end(broker_url: str, queue: str) -> None:
     """aiormq's write queue holds ten frames; the eleventh must not wait for ever."""
     async with TcpProxy(broker_url) as proxy, linked(proxy.url) as link:
