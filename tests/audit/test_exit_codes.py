@@ -117,7 +117,7 @@ def test_a_person_reads_the_first_difference(database: Path) -> None:
     "words",
     [
         ("verify", "--source", "mysql://host/database"),
-        ("verify", "--source", "amqp://127.0.0.1/"),
+        ("at", "9", "--source", "amqp://127.0.0.1/"),
         ("at", "yesterday"),
         ("diff", "9", "10", "--table", "rooms"),
         ("diff", "10", "9"),

@@ -285,16 +285,30 @@ def test_the_command_says_what_to_do(
 async def test_who_may_only_read_reads_until_it_is_quiet(
     broker_url: str, declared: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def read() -> list[int]:
-        async with connected(broker_url) as connection:
-            reader = StreamReader(connection, declared.log)
-            return [logged.position async for logged in reader.until_quiet()]
-
-    assert await read() == []
     async with publishing(broker_url) as publish:
-        for number in range(30):
-            await publish(said(declared.placement_events, str(number)))
-    assert await read() == list(range(30))
-    # While more and more comes, it ends all the same.
-    monkeypatch.setattr("ladle.broker.stream.CHUNK_MAX", -20)
-    assert len(await read()) < 30
+
+        async def say(count: int) -> None:
+            for number in range(count):
+                await publish(said(declared.placement_events, str(number)))
+
+        async def read(meanwhile: int) -> list[int]:
+            found = []
+            async with connected(broker_url) as connection:
+                reader = StreamReader(connection, declared.log)
+                async for logged in reader.until_quiet():
+                    if not found:
+                        await say(meanwhile)
+                    found.append(logged.position)
+            return found
+
+        assert await read(0) == []
+        await say(30)
+        assert await read(0) == list(range(30))
+        # A broker that takes its time is not quiet: what is there is waited for.
+        with monkeypatch.context() as patched:
+            patched.setattr("ladle.broker.stream.QUIET_S", 0.0)
+            assert await read(0)
+        # While more and more comes, nothing is quiet, and it ends all the same.
+        found = await read(300)
+    assert found == list(range(len(found)))
+    assert 30 <= len(found) < 330

@@ -14,6 +14,7 @@ import orjson
 from ladle.audit.errors import Unreadable
 from ladle.audit.export_files import cloud_event
 from ladle.audit.form import COLUMNS, INTEGERS, record_of
+from ladle.audit.manifest import STREAM_ADVICE
 from ladle.audit.source import Fault, Flaw, Item
 from ladle.core.record import Record
 
@@ -52,6 +53,8 @@ def decoder_for(first_line: bytes, where: str) -> Decode:
         if first_line.strip() != CSV_HEADER.strip():
             raise Unreadable(f"{where} is CSV, but its header is not a journal's", KIND_ADVICE)
         return from_csv
+    if b'"streamposition"' in first_line[:64]:
+        raise Unreadable(f"{where} is an export of the broker's stream", STREAM_ADVICE)
     if b'"specversion"' in first_line[:64]:
         return from_cloudevent
     if first_line.startswith(b"{") and any(f'"{c}"'.encode() in first_line for c in COLUMNS):

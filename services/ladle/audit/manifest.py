@@ -16,8 +16,12 @@ FORMAT = "ladle-journal-export"
 ARCHIVE_FORMAT = "ladle-journal-archive"
 """An archive is the beginning of a journal; the same fields, and files that are added to it."""
 
+STREAM_FORMAT = "ladle-stream-export"
+"""What was said on the broker's stream: events and no records, and no journal."""
+
 FORMAT_VERSION = 1
 ENDINGS = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
+STREAM_ADVICE = "it holds what was said, and no records: give the journal, or an export of it"
 MANIFEST_ADVICE = "get the export again, whole; or name one of its files to read that one alone"
 
 
@@ -57,6 +61,8 @@ def read_manifest(folder: Path, *formats: str) -> dict[str, Any]:
     manifest = folder / MANIFEST
     try:
         told: dict[str, Any] = orjson.loads(manifest.read_bytes())
+        if told["format"] == STREAM_FORMAT:
+            raise Unreadable(f"{folder} is an export of the broker's stream", STREAM_ADVICE)
         if told["format"] not in formats or type(told["format_version"]) is not int:
             raise ValueError("it is that of something else")
         if told["format_version"] > FORMAT_VERSION:

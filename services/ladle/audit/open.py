@@ -9,6 +9,9 @@ from ladle.audit.files import FileSource
 from ladle.audit.pair import ArchivedSource
 from ladle.audit.source import Source
 
+STREAM = ("amqp://", "amqps://")
+"""How the URL of a broker begins, whose stream some commands read in place of a journal."""
+
 SQLITE = b"SQLite format 3\x00"
 URL = re.compile(r"[a-z0-9+]+://")
 
@@ -35,11 +38,11 @@ def open_source(given: str, archive: Path | None = None) -> Source:
 
 
 def _open(given: str) -> Source:
-    if given.startswith(("amqp://", "amqps://")):
+    if given.startswith(STREAM):
         raise BadSource(
-            "the broker's stream holds events and no records: it is no source",
-            "hold a journal against it: `ladle audit verify --against-stream`, with the broker in "
-            "LADLE_AMQP_URL",
+            "the broker's stream holds what was said, and no records: this cannot be read from it",
+            "give a database, an export or an archive; of the stream there are `verify`, "
+            "`timeline` and `export --format cloudevents`",
         )
     if URL.match(given):
         return DatabaseSource(given)

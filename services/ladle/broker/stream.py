@@ -29,10 +29,13 @@ from ladle_contracts.link import LinkDown, Message, Refused
 PREFETCH = 2_000
 ACK_EVERY = 500
 QUIET_S = 1.0
-"""A stream that has something gives it at once; a busy machine may take its time."""
+"""Behind the newest chunk: what was there is here."""
 
-CHUNK_MAX = 10_000
-"""Messages that are read beyond the newest chunk's first one, while more and more come."""
+PATIENCE_S = 20.0
+"""For what is known to be there: a busy broker takes its time, and a part is no stream."""
+
+EMPTY_S = 3.0
+"""A stream that gives nothing for so long, not even its newest chunk, is empty."""
 
 MARK_TYPE = "ladle-mark"
 MARK_BODY = b"{}"
@@ -80,17 +83,26 @@ class StreamReader:
     async def until_quiet(self) -> AsyncIterator[Logged]:
         """Everything that is there, without a mark: for who may read and not write.
 
-        It ends where nothing comes any more, or some way behind what was the newest at first.
+        It ends where nothing comes any more, or at what came next after this was called: on a
+        stream that somebody writes to, nothing may ever be quiet.
         """
-        async with self._consuming("last") as consuming:
-            newest = await consuming.next(QUIET_S)
-        if newest is None:
-            return
-        async with self._consuming("first") as consuming:
-            while (logged := await consuming.next(QUIET_S)) is not None:
-                yield logged
-                if logged.position > newest.position + CHUNK_MAX:
+        async with (
+            self._consuming("next") as coming,
+            self._consuming("last") as last,
+            self._consuming("first") as consuming,
+        ):
+            newest = await last.next(EMPTY_S)
+            position = -1
+            while newest is not None:
+                is_behind = position >= newest.position
+                logged = await consuming.next(QUIET_S if is_behind else PATIENCE_S)
+                end = coming.first_position
+                if logged is None and not is_behind:
+                    raise LinkDown(f"the broker stopped giving what {self._queue} holds")
+                if logged is None or (end is not None and logged.position >= end):
                     return
+                position = logged.position
+                yield logged
 
     @asynccontextmanager
     async def _consuming(self, start: Start) -> "AsyncIterator[_Consuming]":
@@ -138,6 +150,11 @@ class _Consuming:
     async def on_message(self, message: DeliveredMessage) -> None:
         self._arrived.append(message)
         self._more.set()
+
+    @property
+    def first_position(self) -> int | None:
+        """Of the first that has arrived, where none was taken; None while there is none."""
+        return _position(message_of(self._arrived[0], self._queue, 0)) if self._arrived else None
 
     async def next(self, quiet_s: float | None = None) -> Logged | None:
         """The next one; None where none comes for so long."""

@@ -7,6 +7,7 @@ import typer
 from ladle.commands.audit_erase import erase
 from ladle.commands.audit_export import checkpoint, consistency, export, keygen
 from ladle.commands.audit_source import ArchiveOption, JsonOption, Progress, SourceOption, opened
+from ladle.commands.audit_stream import is_stream, refuse, timeline_stream, verify_stream
 from ladle.commands.audit_text import (
     change_json,
     happening_json,
@@ -58,10 +59,16 @@ def verify(
 ) -> None:
     """Check chain, offsets, every outcome and the view's rows; say what is wrong or missing.
 
+    Of a broker's stream (amqp://...): order, copies and holes of what was said; then exit code 4.
+
     Example: ladle audit verify --source sqlite:///ladle.db
     """
     from ladle.audit.verify import verify as run
 
+    if source is not None and is_stream(source, archive):
+        if against_stream:
+            refuse("the broker's stream cannot be its own witness", "leave out --against-stream")
+        verify_stream(source, json_)
     with opened(source, archive) as log:
         report = run(log, Progress(), hear=_listening() if against_stream else None)
     if json_:
@@ -173,11 +180,16 @@ def timeline(
 ) -> None:
     """Tell what became of a room or a server, record by record; exit 1 where nothing names it.
 
+    Of a broker's stream (amqp://...) it tells what was said, message by message.
+
     Example: ladle audit timeline standup
     """
     from ladle.audit.replay import Replay
     from ladle.audit.timeline import timeline as run
 
+    if source is not None and is_stream(source, archive):
+        timeline_stream(source, name, json_)
+        return
     told = []
     with opened(source, archive) as log:
         for happening in run(Replay(log, Progress()), name):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ladle.commands.audit_source import JsonOption, fail_audit
-from ladle.commands.guard import command
+from ladle.commands.guard import check_database, command
 from ladle.commands.output import plain, print_json, say, show
 
 if TYPE_CHECKING:
@@ -41,9 +41,11 @@ def erase(
     """
     from ladle.audit.erase import NotPublished, StillKnown
     from ladle.journal.store import SchemaTooNew, SchemaTooOld, StoreError
+    from ladle.placement.settings import PlacementSettings
 
     if not yes and not (sys.stdin.isatty() and typer.confirm(f"Erase {room} for good?")):
         fail_audit(USAGE, "nothing was erased", "say --yes: it cannot be undone")
+    check_database(PlacementSettings().database)
     try:
         erased = asyncio.run(_erase(room, mentions, reason))
     except StillKnown as error:

@@ -14,6 +14,7 @@ from ladle.commands.audit_source import (
     opened,
     records_of,
 )
+from ladle.commands.audit_stream import export_stream, is_stream, refuse
 from ladle.commands.guard import command
 from ladle.commands.output import plain, print_json, show
 
@@ -53,10 +54,18 @@ def export(
 ) -> None:
     """Write the journal's records to files, with a manifest that vouches for them.
 
+    Of a broker's stream (amqp://...): what was said, with --format cloudevents.
+
     Example: ladle audit export --format parquet --to march --from 2026-03-01T00:00:00Z
     """
     from ladle.audit.export_rows import Wanted
 
+    if source is not None and is_stream(source, archive):
+        if kind or redact:
+            refuse("--kind and --redact are for records", "leave them out: the stream has none")
+        bounds = {"begin": _moment(from_), "end": _moment(until)}
+        export_stream(source, to, format_, room=room, server=server, **bounds, json_=json_)
+        return
     wanted = Wanted(room, server, _kinds(kind), _moment(from_), _moment(until))
     manifest = _export(source, archive, to, format_, wanted, redact)
     if json_:

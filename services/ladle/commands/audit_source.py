@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from ladle.audit.source import Item, Source
     from ladle.core.record import Record
 
-SOURCE_HELP = "A database URL or file, an export or its folder; LADLE_DATABASE_URL if not given."
+SOURCE_HELP = (
+    "A database URL or file, an export or its folder; for verify, timeline and export a broker's "
+    "amqp:// URL as well. LADLE_DATABASE_URL if not given."
+)
 SourceOption = Annotated[str | None, typer.Option("--source", metavar="SOURCE", help=SOURCE_HELP)]
 ArchiveOption = Annotated[
     Path | None,
@@ -69,7 +72,8 @@ def records_of(items: "Sequence[Item]") -> "list[Record]":
 class Progress:
     """Records so far, records a second and the time left, now and then on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "records") -> None:
+        self._what = what
         self._started = self._said = time.monotonic()
 
     def __call__(self, records: int, share: float | None) -> None:
@@ -80,4 +84,4 @@ class Progress:
         self._said = now
         spent = now - self._started
         left = f", {spent / share - spent:,.0f} s left" if share else ""
-        say(f"{records:,} records, {records / spent:,.0f}/s{left}")
+        say(f"{records:,} {self._what}, {records / spent:,.0f}/s{left}")

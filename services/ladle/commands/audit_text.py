@@ -8,7 +8,7 @@ from ladle_contracts.times import to_rfc3339
 
 if TYPE_CHECKING:
     from ladle.audit.changes import Change
-    from ladle.audit.finding import Finding
+    from ladle.audit.finding import Finding, Findings
     from ladle.audit.timeline import Happening
     from ladle.audit.verify import Report
 
@@ -39,7 +39,7 @@ def report_json(report: "Report") -> dict[str, Any]:
         "violations": {
             "count": report.findings.count,
             "by_law": {str(law): count for law, count in sorted(report.findings.counts.items())},
-            "first": None if first is None else _finding_json(first),
+            "first": None if first is None else finding_json(first),
         },
         "missing": {
             "records": report.gaps.records,
@@ -52,7 +52,8 @@ def report_json(report: "Report") -> dict[str, Any]:
     }
 
 
-def _finding_json(finding: "Finding") -> dict[str, Any]:
+def finding_json(finding: "Finding") -> dict[str, Any]:
+    """One difference."""
     return {
         "law": str(finding.law),
         "offset": finding.offset,
@@ -89,12 +90,13 @@ def print_report(report: "Report") -> None:
         show(f"missing: {which} not there", markup=False)
     for said in report.missing:
         show(f"missing: {said}", markup=False)
-    _print_findings(report)
+    print_findings(report.findings)
     show(_verdict(report), markup=False)
 
 
-def _print_findings(report: "Report") -> None:
-    first = report.findings.first
+def print_findings(findings: "Findings") -> None:
+    """The first difference with both sides, and how many there are under each law."""
+    first = findings.first
     if first is None:
         return
     place = "" if first.offset is None else f"record {first.offset}: "
@@ -103,8 +105,8 @@ def _print_findings(report: "Report") -> None:
         show(f"  where      {first.where}", markup=False)
         show(f"  stands     {_value(first.recorded)}", markup=False)
         show(f"  should be  {_value(first.derived)}", markup=False)
-    counted = ", ".join(f"{law} {count}" for law, count in sorted(report.findings.counts.items()))
-    show(f"differences in all: {report.findings.count} ({counted})", markup=False)
+    counted = ", ".join(f"{law} {count}" for law, count in sorted(findings.counts.items()))
+    show(f"differences in all: {findings.count} ({counted})", markup=False)
 
 
 def _verdict(report: "Report") -> str:
