@@ -17,6 +17,7 @@ from aiormq import Channel
 from aiormq.abc import AbstractConnection
 from yarl import URL
 
+from .amqp_readable import ReadableFactory
 from .link import LinkDown, LinkError, LinkState
 
 log = logging.getLogger(__name__)
@@ -156,6 +157,7 @@ class Line:
             ssl_context=self._ssl_context,
             client_properties={"connection_name": self._name},
         )
+        connection.kwargs["transport_factory"] = ReadableFactory()
         self._connection = connection
         try:
             async with asyncio.timeout(self._connect_timeout_s):

@@ -17,9 +17,12 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 BACK_S = 40
 
 
-@pytest.mark.parametrize("name", ["requests", "queries", "inbox"])
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [("requests", "fast"), ("queries", "fast"), ("inbox", "fast"), ("inbox", "plain")],
+)
 async def test_a_deleted_queue_is_declared_and_read_again(
-    broker_url: str, cell: str, tmp_path: Path, name: str
+    broker_url: str, cell: str, tmp_path: Path, name: str, link: str
 ) -> None:
     """The broker only cancels the consumer: connected and ready, the service would hear nothing."""
     topology = Topology(cell)
@@ -30,6 +33,7 @@ async def test_a_deleted_queue_is_declared_and_read_again(
             cell=cell,
             database_url=f"sqlite:///{tmp_path}/ladle.db",
             lease_ms=500,
+            link=link,
         ) as process,
         PlacementClient.connect(broker_url, cell=cell, timeout_ms=2_000) as client,
     ):

@@ -2,8 +2,10 @@
 
 import asyncio
 
+import aiormq
 import pytest
 from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ConnectionInternalError
 
 from ladle.broker.fast import FastLink
 from ladle.broker.plain import FastStreamLink
@@ -25,6 +27,20 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture
+async def fails_over_made_up_nodes(broker_url: str) -> bool:
+    """Does an answer to a node that is not there close the connection of who answers?"""
+    connection = await aiormq.connect(broker_url)
+    try:
+        channel = await connection.channel(publisher_confirms=True)
+        await channel.basic_publish(b"", routing_key=NOWHERE)
+    except (ConnectionInternalError, asyncio.CancelledError):
+        return True
+    finally:
+        await connection.close()
+    return False
+
+
 async def asked(server: Link, requests: Inbox, queue: str, caller: Link, nth: int) -> str:
     """Let the caller ask; the address that its request carries."""
     await caller.publish(Outgoing("", queue, b"?", reply_to=DIRECT_REPLY_TO))
@@ -35,8 +51,9 @@ async def asked(server: Link, requests: Inbox, queue: str, caller: Link, nth: in
 
 
 async def test_an_answer_to_no_node_costs_nobody_else_theirs(
-    make_link: MakeLink, broker_url: str, queue: str
+    make_link: MakeLink, broker_url: str, queue: str, fails_over_made_up_nodes: bool
 ) -> None:
+    """RabbitMQ 4 drops such an answer by itself: there, nothing is to be kept from it."""
     states, requests, replies = States(), Inbox(), Inbox()
     server = await make_link(states=states)
     assert isinstance(server, FastLink | FastStreamLink)
@@ -50,7 +67,7 @@ async def test_an_answer_to_no_node_costs_nobody_else_theirs(
             server.send([Outgoing("", NOWHERE, b"lost"), Outgoing("", address, b"%d" % round_)])
             server.send([Outgoing("", NOWHERE, b"lost")])
             await replies.until(round_ + 1)
-        await eventually(lambda: server._reply_nodes.dropped == 6)
+        await eventually(lambda: server._reply_nodes.dropped == 6 * fails_over_made_up_nodes)
         assert replies.bodies == [b"0", b"1", b"2"]
         assert states.seen == [LinkState.UP]
     finally:

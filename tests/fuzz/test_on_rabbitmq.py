@@ -130,11 +130,14 @@ async def good_ones_work(running: Running) -> None:
     assert placed.outcome == "placed"
 
 
-async def test_any_messages(private_broker: PrivateNode, tmp_path: Path) -> None:
-    """Over the broker's own parser, the fast link's, and the journal on disk."""
+@pytest.mark.parametrize("link", ["fast", "plain"])
+async def test_any_messages(private_broker: PrivateNode, tmp_path: Path, link: str) -> None:
+    """Over the broker's own parser, the link's, and the journal on disk."""
     url = private_broker.url
     try:
-        async with running_service(url, CELL, f"sqlite:///{tmp_path}/ladle.db") as running:
+        async with running_service(
+            url, CELL, f"sqlite:///{tmp_path}/ladle.db", link=link
+        ) as running:
             connection = pika.BlockingConnection(pika.URLParameters(url))
             connection.channel().queue_declare(REPLIES)
             connection.close()

@@ -9,6 +9,7 @@ import aiormq
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import AMQPException
 
+from ladle_contracts.amqp_readable import ReadableFactory
 from ladle_contracts.link import LinkDown
 
 TIMEOUT_S = 30.0
@@ -38,7 +39,7 @@ async def connected(
 
 async def _opened(url: str, ssl_context: ssl.SSLContext | None) -> AbstractConnection:
     try:
-        return await aiormq.connect(url, context=ssl_context)
+        return await aiormq.connect(url, context=ssl_context, transport_factory=ReadableFactory())
     except StopAsyncIteration as end:
         # How aiormq takes an end of the stream in the middle of its greeting, where it is quick.
         raise LinkDown("cannot use the broker: it closed the connection at once") from end

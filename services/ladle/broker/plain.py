@@ -8,12 +8,13 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from aio_pika import IncomingMessage
+from aio_pika import IncomingMessage, RobustConnection
 from aiormq import Channel
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.amqp_consuming import Deliveries
+from ladle_contracts.amqp_readable import ReadableFactory
 from ladle_contracts.link import LinkDown, LinkState, Message, OnMessages, Outgoing, Refused
 
 from .reply_nodes import ReplyNodes
@@ -81,6 +82,7 @@ class FastStreamLink(AioPikaLink):
                 ssl_context=ssl_context,
                 reconnect_interval_s=reconnect_interval_ms / 1000,
                 connect_timeout_s=connect_timeout_ms / 1000,
+                connection_class=_readable_connection,
             )
 
         self._reply_nodes = ReplyNodes(with_heartbeat(url, heartbeat_s), ssl_context, super().send)
@@ -179,6 +181,13 @@ class FastStreamLink(AioPikaLink):
         self._consumed.pop(subscription.queue, None)
         if self._subscribers is not None and subscription.subscriber is not None:
             await self._subscribers.unsubscribe(subscription.subscriber)
+
+
+def _readable_connection(*args: Any, **kwargs: Any) -> RobustConnection:
+    """aio-pika's connection, which no message can end; aio-pika has no argument for it."""
+    connection = RobustConnection(*args, **kwargs)
+    connection.kwargs["transport_factory"] = ReadableFactory()
+    return connection
 
 
 def _message_of(raw: IncomingMessage, queue: str, epoch: int) -> Message:
