@@ -88,6 +88,7 @@ Publishers = Annotated[int, _int(0, PEERS_MAX, "participants who send; at most `
 Streams = Annotated[int, _int(0, 64, "streams that a publisher sends: audio, camera, screen, ...")]
 Consumers = Annotated[int, _int(0, 10_000_000, "streams sent to peers; a worker carries about 500")]
 Capacity = Annotated[int, _int(1, 10_000_000, "consumers that a worker can carry")]
+Permille = Annotated[int, _int(0, 1000, "thousandths; 1000 is all of it")]
 CpuPermille = Annotated[int, _int(0, 1000, "share of one core in thousandths; 1000 is all of it")]
 Bytes = Annotated[int, _int(0, INT_MAX, "bytes")]
 TtlMs = Annotated[int, _int(100, HOLD_MS_MAX, "how long capacity is held in ms")]

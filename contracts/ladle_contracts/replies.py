@@ -16,6 +16,7 @@ from ladle_contracts.fields import (
     Int,
     KnownIncarnation,
     Offset,
+    Permille,
     Port,
     Region,
     RequestId,
@@ -174,6 +175,9 @@ class ServerView(Wire):
     incarnation: KnownIncarnation | None = None
     conflicting_with: ServerId | None = Field(
         None, description="the server that had its media or TURN ports first: nothing new here"
+    )
+    share_permille: Permille | None = Field(
+        None, description="in slow start: the part of a whole share of the load that it gets"
     )
     silent_ms: DurationMs
     rooms: Count

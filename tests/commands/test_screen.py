@@ -67,6 +67,7 @@ def test_an_operator_sees_what_is_wrong_without_colour() -> None:
             server("sfu-quiet", 200, liveness="stale", silent_ms=17_000),
             server("sfu-gone", 0, liveness="lost"),
             server("sfu-leaving", 300, administration="draining"),
+            server("sfu-new", 0, share_permille=125),
         ),
         [],
         Screen(120, 30),
@@ -77,6 +78,7 @@ def test_an_operator_sees_what_is_wrong_without_colour() -> None:
     assert "? 17 s" in shown
     assert "✗ lost" in shown
     assert "▒ draining" in shown
+    assert "◔ new" in shown
     assert "▒▒▒" in shown, "a draining server's bar is hatched"
     assert "16 peers" in shown
 

@@ -370,6 +370,7 @@ def test_the_fleet(cell: Cell) -> None:
         "region": "eu",
         "incarnation": LIFE,
         "conflicting_with": None,
+        "share_permille": None,
         "silent_ms": 1_000,
         "rooms": 1,
         "workers": [

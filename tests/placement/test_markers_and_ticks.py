@@ -9,6 +9,7 @@ import pytest
 
 from ladle.core.record import Kind, Record
 from ladle.placement.on_event import MARKER_HEADER
+from ladle.placement.settings import PlacementSettings
 from ladle.placement.term import MARKER_AGAIN_MS
 from ladle_contracts.envelope import encode_event
 from ladle_contracts.events import RoomCreated, ServerDescription, ServerRegistered
@@ -55,6 +56,19 @@ async def test_what_had_piled_up_is_read_before_it_says_so(
         assert payload(records[0])["holder"] == "writer-1"
         assert payload(records[1]) == {"settle_ms": 60_000}
         assert w.unacked() == 0
+
+
+async def test_what_is_new_since_a_journal_began_is_on_from_a_record_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Absent means off: what was folded without slow start still comes out the same."""
+    wanted = {"slow_start_ms": PlacementSettings.model_fields["slow_start_ms"].default}
+    async with writing(tmp_path, monkeypatch, **wanted) as w:
+        await w.register()
+        (said,) = [payload(each) for each in await w.records() if each.kind == "settings"]
+        assert said == wanted == {"slow_start_ms": 60_000}
+        assert ("slow-start", "sfu-1") in w.term.writer.view.timers
+        await w.tables_are_the_journal()
 
 
 async def test_not_caught_up_before_its_record_is_durable(

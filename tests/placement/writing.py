@@ -310,6 +310,10 @@ class Writing:
         await self.quiet_but_held()
 
 
+PLAIN: dict[str, Any] = {"slow_start_ms": 0}
+"""Or a record of settings, and ticks for each step, stood between those that the tests look at."""
+
+
 @asynccontextmanager
 async def writing(
     folder: Path,
@@ -339,7 +343,9 @@ async def writing(
         store=store,
         clock=ManualClock(),
         settings=PlacementSettings(
-            amqp_url=SecretStr("amqp://localhost:1"), database_url=SecretStr(url), **settings
+            amqp_url=SecretStr("amqp://localhost:1"),
+            database_url=SecretStr(url),
+            **(PLAIN | settings),
         ),
         topology=topology,
         metrics=Metrics(),

@@ -21,6 +21,9 @@ def print_view(reply: ViewReply) -> None:
     for server in reply.servers:
         if server.administration != "open":
             show(_drain_of(server))
+        if server.share_permille is not None:
+            share = f"{server.share_permille / 10:.1f} % of a share"
+            show(f"{server.server_id} is new or back, with {share}")
     totals = reply.totals
     show(
         f"at offset {reply.offset:,}: {many(totals.servers, 'server')}, "

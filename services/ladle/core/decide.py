@@ -45,8 +45,8 @@ class Decision:
       operation, policy, policy_version, offset_seen, wish: {peers, publishers, streams, cost, ...},
       servers: how many there were, fell: {reason: how many}, fitted: how many were left,
       winner, runners_up: [{server_id, worker_id, region, used, capacity, cpu_permille, permille,
-      headroom, and the policy's own parts}], region_fallback; or, for a refusal, error: {code,
-      retryable, retry_after_ms, message, details} and no winner.
+      headroom, share_permille in slow start, and the policy's own parts}], region_fallback; or, for
+      a refusal, error: {code, retryable, retry_after_ms, message, details} and no winner.
     """
 
     record: Mapping[str, Any]
@@ -279,7 +279,7 @@ def _scored(view: "View", pick: Pick, parts: dict[str, int]) -> dict[str, Any]:
     else:
         worker = view.workers[server_id, worker_id]
         capacity, cpu_permille = worker.capacity, worker.cpu_permille
-    return {
+    scored = {
         "server_id": server_id,
         "worker_id": worker_id or None,
         "region": view.servers[server_id].region,
@@ -289,3 +289,7 @@ def _scored(view: "View", pick: Pick, parts: dict[str, int]) -> dict[str, Any]:
         "permille": pick.permille,
         **parts,
     }
+    share = view.index.share_permille(server_id)
+    if share is not None:
+        scored["share_permille"] = share
+    return scored

@@ -82,7 +82,7 @@ def _state(place: Json) -> str:
     return (
         f"of {_worker(place)}, {place['used']} of {_consumers(place['capacity'])} were in use and "
         f"its CPU stood at {_percent(place['cpu_permille'])}, so it counted as "
-        f"{_percent(place['permille'])} full"
+        f"{_percent(place['permille'])} full{_slowly(place)}"
     )
 
 
@@ -187,7 +187,7 @@ def _chosen(decision: Json) -> list[str]:
     lines = [
         f"It chose {_worker(winner)}: {winner['used']} of {_consumers(winner['capacity'])} "
         f"were in use and its CPU stood at {_percent(winner['cpu_permille'])}, "
-        f"so it counted as {_percent(winner['permille'])} full."
+        f"so it counted as {_percent(winner['permille'])} full{_slowly(winner)}."
     ]
     others = [f"{_worker(other)} ({_full(other)})" for other in decision["runners_up"]]
     if others:
@@ -231,7 +231,14 @@ def _worker(place: Json) -> str:
 
 
 def _full(place: Json) -> str:
-    return f"{_percent(place['permille'])} full, room for {place['capacity'] - place['used']} more"
+    left = place["capacity"] - place["used"]
+    return f"{_percent(place['permille'])} full{_slowly(place)}, room for {left} more"
+
+
+def _slowly(place: Json) -> str:
+    """Why it counts as fuller than it is."""
+    share = place.get("share_permille")
+    return "" if share is None else f" (new or back, with {_percent(share)} of a share)"
 
 
 def _percent(permille: int) -> str:

@@ -9,12 +9,13 @@ Source: docs/adr/0003-index-by-permille.md.
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 from sortedcontainers import SortedDict, SortedList
 
+from ladle.core.slow_start import STEPS, step_of
 from ladle.core.words import Administration, Liveness
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ CPU = "cpu"
 class Pick(NamedTuple):
     """A worker that could be chosen. Tuples compare, so that "better" is a total order.
 
-    permille: max(used / capacity, cpu), rounded down. minus_headroom: of two that are equally full
+    permille: max(used / capacity, cpu), rounded down, where used counts more than it is on a server
+    in slow start. minus_headroom: of two that are equally full
     in permille the one with more headroom is first, which for workers of one capacity is exactly
     the emptier one. The ids come last: no tie is left to chance.
     """
@@ -57,7 +59,8 @@ class Standing(NamedTuple):
     out: why nothing can be placed on it; None: it is in. workers: those that may take rooms, best
     first (none where it is out). undominated: those of them than which no other one is both no
     fuller and no smaller. roomiest: the most headroom among them; below zero where all are
-    over-full. largest: the capacity of its largest worker, whatever state it is in.
+    over-full. largest: the capacity of its largest worker, whatever state it is in. step: of its
+    slow start, whether that counts now or not.
     """
 
     region: str
@@ -67,6 +70,12 @@ class Standing(NamedTuple):
     undominated: tuple[Pick, ...]
     roomiest: int
     largest: int
+    step: int
+
+    @property
+    def serves(self) -> bool:
+        """Is it up and open? Hot ones too."""
+        return self.out is None or self.out == CPU
 
 
 class Region:
@@ -149,12 +158,32 @@ class Region:
 
 
 class Index:
-    """Every server's standing, by region and by label."""
+    """Every server's standing, by region and by label.
+
+    Slow start counts only while at least half of the servers that serve are past it: who is new
+    among new ones is like the others, and the few that are not could not carry all.
+    """
 
     def __init__(self) -> None:
         self.regions: dict[str, Region] = {}
         self.standings: dict[str, Standing] = {}
+        self.starting: set[str] = set()  # servers that serve, in slow start
+        self.slow_start_counts = True
+        self._serving = 0
         self._carriers: dict[tuple[str, str], set[str]] = {}
+
+    def look_again(self, view: "View", due: Mapping[str, Collection[str | None]]) -> None:
+        """Look at these servers again, at these workers of them: see `refresh`.
+
+        Where slow start begins or ceases to count, also at all that are in it.
+        """
+        for server_id, workers in due.items():
+            self.refresh(view, server_id, workers)
+        counts = 2 * len(self.starting) <= self._serving
+        if counts != self.slow_start_counts:
+            self.slow_start_counts = counts
+            for server_id in sorted(self.starting):
+                self.refresh(view, server_id, (None,))
 
     def refresh(self, view: "View", server_id: str, workers: Collection[str | None]) -> None:
         """Look at a server again, after rows of it changed; O(workers of the server).
@@ -166,11 +195,12 @@ class Index:
         if server is None:
             new = None
         elif old is None or None in workers or not server.places_workers:
-            new = standing_of(view, server)
+            new = standing_of(view, server, slow_start_counts=self.slow_start_counts)
         else:
-            new = _with_loads(view, old, server_id, workers)
+            new = _with_loads(view, old, server_id, workers, self._weight(old.step))
         if old == new:
             return
+        self._count(server_id, old, new)
         if old is not None and new is not None and old.region == new.region:
             self.regions[old.region].change(server_id, old, new)
         else:
@@ -185,6 +215,25 @@ class Index:
         after = None if new is None else new.labels
         if before != after:
             self._relabel(server_id, before, after)
+
+    def share_permille(self, server_id: str) -> int | None:
+        """Of a server in slow start that counts: the part of a whole share that it gets now."""
+        if server_id not in self.starting or not self.slow_start_counts:
+            return None
+        return self.standings[server_id].step * 1000 // STEPS
+
+    def _weight(self, step: int) -> int:
+        return step if self.slow_start_counts else STEPS
+
+    def _count(self, server_id: str, old: Standing | None, new: Standing | None) -> None:
+        """How many serve, and which of them are in slow start."""
+        if old is not None and old.serves:
+            self._serving -= 1
+            self.starting.discard(server_id)
+        if new is not None and new.serves:
+            self._serving += 1
+            if new.step < STEPS:
+                self.starting.add(server_id)
 
     def _leave(self, server_id: str, old: Standing | None) -> None:
         if old is not None:
@@ -229,8 +278,10 @@ def together(workers: list["Worker"]) -> tuple[int, int]:
     return sum(worker.capacity for worker in workers), cpu_permille
 
 
-def standing_of(view: "View", server: "Server") -> Standing:
+def standing_of(view: "View", server: "Server", *, slow_start_counts: bool = True) -> Standing:
     """Whether rooms may be placed on a server, and on which of its workers; from the rows."""
+    step = step_of(view, server.server_id)
+    weight = step if slow_start_counts else STEPS
     rows = _workers(view, server.server_id)
     capacities = [row.capacity for row in rows]
     largest = max(capacities, default=0) if server.places_workers else sum(capacities)
@@ -238,39 +289,44 @@ def standing_of(view: "View", server: "Server") -> Standing:
     running = [row for row in rows if row.state == "running"]
     out = _why_out(server) or (None if running else NO_WORKERS)
     if out is not None:
-        return Standing(region, labels, out, (), (), 0, largest)
+        return Standing(region, labels, out, (), (), 0, largest, step)
     if server.places_workers:
-        picks = _picks(view, running)
+        picks = _picks(view, running, weight)
     else:
-        picks = _pick_together(view, server.server_id, running)
-    return _serving(region, labels, picks, largest)
+        picks = _pick_together(view, server.server_id, running, weight)
+    return _serving(region, labels, picks, largest, step)
 
 
 def _with_loads(
-    view: "View", old: Standing, server_id: str, workers: Collection[str | None]
+    view: "View",
+    old: Standing,
+    server_id: str,
+    workers: Collection[str | None],
+    weight: int,
 ) -> Standing:
     """What `standing_of` would say, where only the loads of these workers changed.
 
     Most changes are of one worker, and what can be chosen of the others is as it was.
     """
-    if old.out not in (None, CPU):
+    if not old.serves:
         return old
     rows = [view.workers.get((server_id, worker_id or NO_WORKER)) for worker_id in workers]
     running = [row for row in rows if row is not None and row.state == "running"]
     picks = [pick for pick in old.workers if pick.worker_id not in workers]
-    return _serving(old.region, old.labels, picks + _picks(view, running), old.largest)
+    picks += _picks(view, running, weight)
+    return _serving(old.region, old.labels, picks, old.largest, old.step)
 
 
-def _serving(region: str, labels: str, picks: list[Pick], largest: int) -> Standing:
+def _serving(region: str, labels: str, picks: list[Pick], largest: int, step: int) -> Standing:
     """The standing of a server that is up and open; without a pick all its workers are hot."""
     if not picks:
-        return Standing(region, labels, CPU, (), (), 0, largest)
+        return Standing(region, labels, CPU, (), (), 0, largest, step)
     picks.sort()
     best = _undominated(picks)
-    return Standing(region, labels, None, tuple(picks), best, best[-1].headroom, largest)
+    return Standing(region, labels, None, tuple(picks), best, best[-1].headroom, largest, step)
 
 
-def _picks(view: "View", running: list["Worker"]) -> list[Pick]:
+def _picks(view: "View", running: list["Worker"], weight: int) -> list[Pick]:
     """What could be chosen of these workers: those that are not hot."""
     used, cpu_max = view.loads.used, view.limits.cpu_permille_max
     return [
@@ -280,24 +336,29 @@ def _picks(view: "View", running: list["Worker"]) -> list[Pick]:
             used(row.server_id, row.worker_id),
             row.capacity,
             row.cpu_permille,
+            weight,
         )
         for row in running
         if row.cpu_permille < cpu_max
     ]
 
 
-def _pick_together(view: "View", server_id: str, running: list["Worker"]) -> list[Pick]:
+def _pick_together(
+    view: "View", server_id: str, running: list["Worker"], weight: int = STEPS
+) -> list[Pick]:
     """The whole server, unless it is hot: for one that chooses its workers itself."""
     capacity, cpu_permille = together(running)
     if cpu_permille >= view.limits.cpu_permille_max:
         return []
-    return [
-        _pick(server_id, NO_WORKER, view.loads.used_together(server_id), capacity, cpu_permille)
-    ]
+    used = view.loads.used_together(server_id)
+    return [_pick(server_id, NO_WORKER, used, capacity, cpu_permille, weight)]
 
 
-def _pick(server_id: str, worker_id: str, used: int, capacity: int, cpu_permille: int) -> Pick:
-    permille = max(used * 1000 // capacity, cpu_permille)
+def _pick(
+    server_id: str, worker_id: str, used: int, capacity: int, cpu_permille: int, weight: int
+) -> Pick:
+    """weight: of STEPS, how much of what it could carry counts."""
+    permille = max(used * 1000 * STEPS // (capacity * weight), cpu_permille)
     return Pick(permille, used - capacity, server_id, worker_id)
 
 

@@ -9,13 +9,18 @@ from ladle_contracts.fields import HOLD_MS_MAX
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """All times in ms, loads in permille or consumers. Each may be a row of the table `setting`."""
+    """All times in ms, loads in permille or consumers. Each may be a row of the table `setting`.
+
+    A default stays what it is for good: journals in which no record sets the limit go by it. What
+    is new is off here, and on in the service's settings, which the journal then holds.
+    """
 
     cell: str = "default"  # begins the allocation ids, so that two cells never share one
     policy: str = "least-loaded"
     hold_ms: int = 30_000  # how long an answered caller has to come, unless it says
     hold_ms_max: int = HOLD_MS_MAX  # what a caller may ask for
     settle_ms: int = 120_000  # in which a reservation fades towards what is seen
+    slow_start_ms: int = 0  # in which a server that is new or back gets its whole share; 0: at once
     stale_intervals: int = 3  # silent for so many status intervals: nothing new there
     lost_intervals: int = 12  # silent for so many: its active rooms are stranded
     bus_out_ms: int = 600_000  # how long a mass silence is the bus's fault while others speak

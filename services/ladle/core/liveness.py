@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ladle.core import closings, ports, room
+from ladle.core import closings, ports, room, slow_start
 from ladle.core.rows import Server, changed
 from ladle.core.step import Step
 from ladle.core.view import View
@@ -122,6 +122,11 @@ def ask_again(step: Step, server_id: str, reason: str) -> None:
         step.view.put(changed(server, report_due_ms=due_ms, report_tries=0))
 
 
+def start_slowly(step: Step, server_id: str, reason: str) -> None:
+    """New or back: it shall not get all that comes, empty as it is."""
+    slow_start.begin(step, server_id)
+
+
 def say_up(step: Step, server_id: str, reason: str) -> None:
     _say(step, "server-up", server_id, reason)
 
@@ -139,14 +144,26 @@ def _say(step: Step, event: str, server_id: str, reason: str) -> None:
     step.say(event, server_id=server_id, incarnation=incarnation, reason=reason)
 
 
-RESTART = Cell(UP, (hear, lose_life, end_closings, reclaim_ports, say_up))
+RESTART = Cell(UP, (hear, lose_life, end_closings, reclaim_ports, start_slowly, say_up))
+BACK = Cell(
+    UP,
+    (
+        hear,
+        say_up,
+        bring_rooms_home,
+        resume_closings,
+        reclaim_ports,
+        ask_again,
+        start_slowly,
+    ),
+)
 LOSE = Cell(LOST, (give_up, say_lost, lose_rooms, pause_closings, free_ports))
 
 TABLE: Mapping[What, Mapping[Liveness, Cell | None]] = {
     What.HEARD: {
         UP: Cell(UP, (hear,)),
         STALE: Cell(UP, (hear, say_up)),
-        LOST: Cell(UP, (hear, say_up, bring_rooms_home, resume_closings, reclaim_ports, ask_again)),
+        LOST: BACK,
     },
     What.RESTARTED: {UP: RESTART, STALE: RESTART, LOST: RESTART},
     What.SILENT: {UP: Cell(STALE, (await_loss, say_stale)), STALE: None, LOST: None},

@@ -91,6 +91,7 @@ def _server(view: View, server: Server) -> dict[str, Any]:
         "region": server.region,
         "incarnation": server.incarnation,
         "conflicting_with": server.conflicting_with,
+        "share_permille": view.index.share_permille(server_id),
         "silent_ms": max(0, view.recorded_at_ms - server.heard_at_ms),
         "rooms": len({key[0] for key in view.routers_on.get(server_id, ())}),
         "workers": [

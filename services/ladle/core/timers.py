@@ -7,7 +7,7 @@ has caught up with what had piled up: a silence that is only unread must end not
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ladle.core import closings, liveness, room
+from ladle.core import closings, liveness, room, slow_start
 from ladle.core.rows import changed
 from ladle.core.step import ImpossibleState, Step
 from ladle.core.view import View
@@ -75,5 +75,6 @@ DUE: Mapping[str, Callable[[Step, Any], None]] = {
     "request": _evict("request"),
     "event-seen": _evict("event_seen"),
     "register": _asked,
+    slow_start.SLOW_START: slow_start.go_on,
 }
 """Kind -> what is done with the key; the kinds are those that View schedules."""

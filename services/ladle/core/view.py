@@ -38,6 +38,7 @@ from ladle.core.rows import (
     values_of,
 )
 from ladle.core.schedule import Schedule
+from ladle.core.slow_start import SLOW_START
 from ladle.core.words import Liveness
 
 __all__ = [
@@ -153,8 +154,7 @@ class View:
         function of the rows, so when and in which order it looks makes no difference.
         """
         if self._index_due:
-            for server_id, workers in self._index_due.items():
-                self._index.refresh(self, server_id, workers)
+            self._index.look_again(self, self._index_due)
             self._index_due.clear()
         return self._index
 
@@ -340,7 +340,7 @@ def _setting(view: View, key: str, old: Setting | None, new: Setting | None) -> 
     view.limits = overridden(
         {name: orjson.loads(row.value) for name, row in view.settings.items()},
     )
-    # Whether a worker is in or out depends on cpu_permille_max.
+    # Whether a worker is in or out depends on cpu_permille_max, its order on slow_start_ms.
     if view.limits != before:
         for server_id in view.servers:
             view._touch(server_id, None)
@@ -348,6 +348,8 @@ def _setting(view: View, key: str, old: Setting | None, new: Setting | None) -> 
 
 def _timer(view: View, key: Pair, old: Timer | None, new: Timer | None) -> None:
     view.schedule.set(key[0], key[1], new.due_ms if new else None)
+    if key[0] == SLOW_START:
+        view._touch(key[1], None)
 
 
 def _member(groups: dict[str, tuple[Any, ...]], group: str, member: Any, is_in: bool) -> None:

@@ -113,6 +113,13 @@ class PlacementSettings(ClientSettings):
     settle_ms: int = Field(
         120_000, ge=0, le=3_600_000, description="A reservation fades to what is seen in this time"
     )
+    slow_start_ms: int = Field(
+        60_000,
+        ge=0,
+        le=3_600_000,
+        description="In this time a server that is new or back grows into its whole share of the "
+        "load; 0: it has it at once",
+    )
     cpu_permille_max: int = Field(
         850, ge=1, le=1_000, description="Nothing new on a worker at or above this CPU"
     )

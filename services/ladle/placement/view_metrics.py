@@ -7,6 +7,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ladle.core.load import cost
+from ladle.core.slow_start import SLOW_START
 from ladle.core.view import View
 
 ROOM_SIZES = (2, 4, 10, 16)
@@ -31,6 +32,8 @@ class ViewCollector(Collector):
         for state in ("up", "stale", "lost", "draining", "drained"):
             states.add_metric([state], counts.get(state, 0))
         yield states
+        starting = sum(kind == SLOW_START for kind, _ in view.timers)
+        yield GaugeMetricFamily("ladle_servers_starting", "Servers in slow start.", value=starting)
         yield GaugeMetricFamily("ladle_rooms", "Rooms with a home.", value=len(view.rooms))
         yield from self._loads(view)
 
