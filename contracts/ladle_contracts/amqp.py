@@ -217,9 +217,15 @@ class AioPikaLink:
         await self._declare(queue, declare)
 
     async def declare_subscription(
-        self, queue: str, exchange: str, keys: Sequence[str], *, keep: bool = False
+        self,
+        queue: str,
+        exchange: str,
+        keys: Sequence[str],
+        *,
+        keep: bool = False,
+        without: Sequence[str] = (),
     ) -> None:
-        """A queue bound to `exchange` by each of `keys`.
+        """A queue bound to `exchange` by each of `keys`, and by none of `without` any more.
 
         With `keep` it is durable and gathers while its reader is away, for a day; without, it
         is exclusive and goes with the connection.
@@ -232,6 +238,9 @@ class AioPikaLink:
             )
             for key in keys:
                 await channel.queue_bind(queue, exchange, key)
+            # Afterwards: what both an old and a new key wants is never missed.
+            for key in without:
+                await channel.queue_unbind(queue, exchange, key)
 
         await self._declare(queue, declare)
 

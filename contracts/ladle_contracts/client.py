@@ -372,8 +372,9 @@ class PlacementClient:
     def events(self, *types: str, name: str | None = None, user: str | None = None) -> OwnEvents:
         """Ladle's own events, all of them or only of the given types.
 
-        With `name` the subscription is kept for a day while nobody reads; without, it gathers
-        only while this client is connected. The user needs the role `subscriber`.
+        With `name` the subscription is kept for a day while nobody reads, and what counts are the
+        types named last; without, it gathers only while this client is connected. The user needs
+        the role `subscriber`.
         """
         user = user or self._user_id or str(getattr(self._link, "user", "guest"))
         subscription = OwnEvents(
@@ -381,7 +382,7 @@ class PlacementClient:
             self._topology.cell,
             subscriber_queue(user, name or self._new_id(), self._topology.cell),
             self._topology.placement_events,
-            [f"{each}.*" for each in types] or ["#"],
+            types,
             keep=name is not None,
         )
         self._subscriptions.append(subscription)

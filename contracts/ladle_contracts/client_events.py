@@ -2,17 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from .envelope import ContractViolation
 from .link import Consumer, Link, Message
+from .own_events import OWN_EVENTS
 from .own_messages import ReceivedOwnEvent, decode_own_event
 
 log = logging.getLogger(__name__)
 
 PREFETCH = 200
+
+
+def _keys(types: Collection[str]) -> list[str]:
+    """The routing keys of these types of events; of all where none is named."""
+    return [f"{each}.*" for each in sorted(types)] or ["#"]
+
+
+ALL_KEYS = (*_keys(()), *_keys(OWN_EVENTS))
+"""All by which any subscription is bound."""
 
 
 @runtime_checkable
@@ -22,7 +32,13 @@ class Declares(Protocol):
     async def declare_reply_queue(self, queue: str) -> None: ...
 
     async def declare_subscription(
-        self, queue: str, exchange: str, keys: Sequence[str], *, keep: bool = False
+        self,
+        queue: str,
+        exchange: str,
+        keys: Sequence[str],
+        *,
+        keep: bool = False,
+        without: Sequence[str] = (),
     ) -> None: ...
 
 
@@ -34,13 +50,20 @@ class OwnEvents:
     """
 
     def __init__(
-        self, link: Link, cell: str, queue: str, exchange: str, keys: Sequence[str], *, keep: bool
+        self,
+        link: Link,
+        cell: str,
+        queue: str,
+        exchange: str,
+        types: Collection[str] = (),
+        *,
+        keep: bool,
     ) -> None:
         self._link = link
         self._cell = cell
         self._queue = queue
         self._exchange = exchange
-        self._keys = keys
+        self._types = frozenset(types)
         self._keep = keep
         self._arrived: asyncio.Queue[Message | None] = asyncio.Queue()
         self._consumer: Consumer | None = None
@@ -68,8 +91,14 @@ class OwnEvents:
         if self._consumer is None:
             if not isinstance(self._link, Declares):
                 raise TypeError(f"{type(self._link).__name__} cannot declare subscriptions")
+            keys = _keys(self._types)
             await self._link.declare_subscription(
-                self._queue, self._exchange, self._keys, keep=self._keep
+                self._queue,
+                self._exchange,
+                keys,
+                keep=self._keep,
+                # A queue that was kept may be bound by what its reader wanted before.
+                without=[key for key in ALL_KEYS if key not in keys] if self._keep else (),
             )
             self._consumer = await self._link.consume(self._queue, self._take, prefetch=PREFETCH)
 
@@ -81,6 +110,8 @@ class OwnEvents:
             if message is None:
                 break
             self._open = message
+            if not self._is_wanted(message):
+                continue
             try:
                 return decode_own_event(message, cell=self._cell)
             except ContractViolation as violation:
@@ -97,6 +128,10 @@ class OwnEvents:
                 await self._consumer.cancel()
             self._give_back()
             self._arrived.put_nowait(None)
+
+    def _is_wanted(self, message: Message) -> bool:
+        """Not what a kept queue gathered of other types, or by bindings that we do not know."""
+        return not self._types or message.routing_key.partition(".")[0] in self._types
 
     def _give_back(self) -> None:
         # A cancelled consumer keeps what was delivered: the next one would not see it.

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+import aio_pika
 import pytest
 
 from ladle.broker.declare import declare, declare_all
@@ -18,11 +19,11 @@ from ladle_contracts.envelope import Event, decode_event
 from ladle_contracts.errors import NoCapacity, ServiceAbsent, Unreachable
 from ladle_contracts.events import ServerDescription, WorkerDescription
 from ladle_contracts.link import LinkDown, Message
-from ladle_contracts.own_events import ServerUp
+from ladle_contracts.own_events import RoomMoved, ServerUp
 from ladle_contracts.own_messages import ReceivedCommand, encode_command, encode_own_event
 from ladle_contracts.publisher import Fate, MediaServerPublisher
 from ladle_contracts.replies import ErrorCode
-from ladle_contracts.topology import Topology
+from ladle_contracts.topology import Topology, subscriber_queue
 from tests.ends.cutting_proxy import TcpProxy
 from tests.ends.responder import Responder, refusal
 from tests.ends.server_kit import App
@@ -177,6 +178,45 @@ async def test_own_events_through_a_subscription(broker_url: str, declared: str)
             proxy.cut()
             await eventually(lambda: not link.is_up)
             await eventually(lambda: link.is_up)
+
+
+async def test_a_named_subscription_goes_by_the_types_named_last(
+    broker_url: str, declared: str
+) -> None:
+    """The broker keeps a queue's bindings until somebody takes them away."""
+
+    async def say(offset: int, data: ServerUp | RoomMoved) -> None:
+        type_ = "server-up" if isinstance(data, ServerUp) else "room-moved"
+        await ladle.publish(
+            encode_own_event(type_, data, offset=offset, index=0, time_ms=1, cell=declared)
+        )
+
+    up, moved = ServerUp(server_id="s-1"), RoomMoved(room_id="a", server_id="s-1")
+    async with (
+        linked(broker_url) as ladle,
+        await aio_pika.connect(broker_url) as connection,
+        PlacementClient.connect(broker_url, cell=declared, user_id="guest") as client,
+        asyncio.timeout(20),
+    ):
+        async with client.events("room-moved", "server-up", name="billing"):
+            await say(1, up)
+        async with client.events("room-moved", name="billing") as events:
+            await say(2, moved)
+            assert (await anext(events)).offset == 2
+        await say(3, up)
+        await say(4, moved)
+        channel = await connection.channel()
+        queue = await channel.get_queue(subscriber_queue("guest", "billing", declared))
+        waiting: set[str | None] = set()
+        while f"{declared}:4:0" not in waiting:
+            if (message := await queue.get(no_ack=True, fail=False)) is not None:
+                waiting.add(message.message_id)
+        assert f"{declared}:3:0" not in waiting
+        async with client.events(name="billing") as events:
+            await say(5, up)
+            while (await anext(events)).offset != 5:
+                pass
+        await queue.delete(if_unused=False, if_empty=False)
 
 
 # The blocking twin

@@ -69,6 +69,24 @@ async def test_a_named_subscription_gathers_and_repeats_what_was_in_hand(
         assert [(await anext(events)).offset, (await anext(events)).offset] == [2, 3]
 
 
+async def test_a_named_subscription_goes_by_the_types_named_last(
+    client: PlacementClient, ladle: MemoryLink, broker: MemoryBroker
+) -> None:
+    """What it wanted before came for ever."""
+    async with client.events(name="billing"):
+        await say(ladle, 1)
+    async with client.events("room-moved", name="billing") as events:
+        await say(ladle, 2)
+        await say(ladle, 3, moved=True)
+        assert (await anext(events)).offset == 3
+    assert [key for _, queue, key in broker.bindings if queue == "sub.auditor.billing"] == [
+        "room-moved.*"
+    ]
+    async with client.events(name="billing") as events:
+        await say(ladle, 4)
+        assert [(await anext(events)).offset, (await anext(events)).offset] == [3, 4]
+
+
 async def test_one_name_in_two_cells_is_two_queues(
     link: MemoryLink, clock: ManualClock, ladle: MemoryLink, broker: MemoryBroker
 ) -> None:
