@@ -9,9 +9,10 @@ import gzip
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ladle.audit.manifest import (
     Listed,
     read_manifest,
 )
-from ladle.audit.source import Fault, Flaw, Segment
+from ladle.audit.source import PAGE, Fault, Flaw, Segment
 from ladle.audit.walk import Walk
 from ladle.core.record import FIRST_PREV_HASH, Record
 from ladle.journal.store import Head
@@ -36,7 +37,9 @@ from ladle.journal.store import Head
 SEGMENT_RECORDS = 100_000
 """A damaged segment costs no more than these; so many are written in some seconds."""
 
-SEGMENT_NAME = re.compile(r"journal-[0-9]{12}\.jsonl\.gz(\.part)?")
+SEGMENT_NAME = re.compile(r"journal-[0-9]{12}(-[0-9]{1,6})?\.jsonl\.gz(\.part)?")
+"""The first record's offset; and how often it was written anew, without what was erased."""
+
 COPY_ADVICE = "get it from another copy of the archive, a backup for example"
 
 
@@ -100,7 +103,7 @@ class ArchiveFolder:
         self.exists = True
 
     def tidy(self) -> None:
-        """Remove segments that were begun and are not listed: their records are in the database."""
+        """Remove segments that are not listed: begun, or written anew since."""
         listed = {segment.name for segment in self.segments}
         for path in self.path.iterdir():
             if SEGMENT_NAME.fullmatch(path.name) and path.name not in listed:
@@ -200,10 +203,10 @@ class SegmentWriter:
 class _OpenSegment:
     """One file while it is written: under another name until it is whole and on the disk."""
 
-    def __init__(self, folder: Path, first_offset: int) -> None:
+    def __init__(self, folder: Path, first_offset: int, name: str | None = None) -> None:
         self.count = 0
         self._first = self._last = first_offset
-        self._path = folder / f"journal-{first_offset:012d}.jsonl.gz"
+        self._path = folder / (name or f"journal-{first_offset:012d}.jsonl.gz")
         self._part = folder / f"{self._path.name}.part"
         self._part.unlink(missing_ok=True)
         self._file = HashingFile(self._part)
@@ -230,6 +233,22 @@ class _OpenSegment:
             self._gzip.close()
         with suppress(OSError):
             self._file.close()
+
+
+def rewritten(folder: Path, old: Segment, records: Iterable[Record]) -> Segment:
+    """A new file with these records in place of those of `old`, under the next name."""
+    stem, _, times = old.name.removesuffix(".jsonl.gz").removeprefix("journal-").partition("-")
+    made = _OpenSegment(folder, old.first_offset, f"journal-{stem}-{int(times or 0) + 1}.jsonl.gz")
+    source = iter(records)
+    try:
+        while page := list(islice(source, PAGE)):
+            made.add(page)
+        segment = made.close()
+    except BaseException:
+        made.abandon()
+        raise
+    sync_folder(folder)
+    return segment
 
 
 def sync_folder(folder: Path) -> None:

@@ -47,16 +47,16 @@ async def last_archiving(store: HasAnchors) -> Archiving | None:
     """How far records were archived, as the newest record of the kind says."""
     found = [archiving_of(record) for record in await store.anchors(Kind.ARCHIVED)]
     told = [each for each in found if each is not None]
-    return max(told, key=lambda each: each.last_offset, default=None)
+    return max(told, key=lambda each: (each.last_offset, each.said_by), default=None)
 
 
 class ArchiveCheck:
-    """Holds the files of an archive against the records that name them."""
+    """Holds the files of an archive against the records that name them last."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
         self._listed = {each.first_offset: each for each in claim.segments or ()}
-        self._named: set[int] = set()
+        self._named: dict[int, tuple[int, Segment]] = {}
         self.compared = 0
 
     def record(self, record: Record) -> Iterator[Finding]:
@@ -67,24 +67,28 @@ class ArchiveCheck:
             said = "it does not say which records were archived"
             yield Finding(Law.ARCHIVE, record.offset, said)
             return
-        if self._claim.segments is None:
-            return
-        for segment in told.segments:
-            self._named.add(segment.first_offset)
-            listed = self._listed.get(segment.first_offset)
-            if listed is None:
-                continue  # Its records are missing, and told as that.
-            self.compared += 1
-            for where in ("last_offset", "bytes", "sha256"):
-                one, other = getattr(listed, where), getattr(segment, where)
-                if one != other:
-                    said = f"the archive's file {listed.name} is not the one that was anchored"
-                    yield Finding(Law.ARCHIVE, record.offset, said, where, one, other)
-                    break
+        # The last word counts: erasing writes segments anew, and anchors them anew.
+        self._named |= {each.first_offset: (record.offset, each) for each in told.segments}
 
     def end(self) -> Iterator[Finding]:
-        """Segments that nobody answers for, though the database no longer has their records."""
+        """Files that are not the anchored ones, or that nobody answers for.
+
+        The latter only where the database no longer has their records.
+        """
         for first, segment in self._listed.items():
-            if first not in self._named and self._claim.begins > first:
+            if first in self._named:
+                self.compared += 1
+                yield from _differences(segment, *self._named[first])
+            elif self._claim.begins > first:
                 said = f"no record anchors {segment.name}, and its records left the database"
                 yield Finding(Law.ARCHIVE, first, said)
+
+
+def _differences(listed: Segment, said_by: int, anchored: Segment) -> Iterator[Finding]:
+    """At most one: the file is the anchored one, or it is not."""
+    for where in ("last_offset", "bytes", "sha256"):
+        one, other = getattr(listed, where), getattr(anchored, where)
+        if one != other:
+            said = f"the archive's file {listed.name} is not the one that was anchored"
+            yield Finding(Law.ARCHIVE, said_by, said, where, one, other)
+            return

@@ -5,12 +5,16 @@ Source: docs/adr/0030-erase-under-a-term-of-its-own.md.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from ladle.audit.archivings import last_archiving
+from ladle.audit.erase_archive import ErasedArchive
 from ladle.audit.erasures import spans_of
+from ladle.audit.errors import BadSource
 from ladle.core.record import Kind, Record
 from ladle.core.rows import COLUMNS
 from ladle.core.view import View
@@ -18,7 +22,7 @@ from ladle.journal.alone import batch_of, take_term
 from ladle.journal.chain import content_of
 from ladle.journal.fold import loaded
 from ladle.journal.snapshots import BadSnapshot, unpacked
-from ladle.journal.store import Lease, LeaseLost, Store, StoreError
+from ladle.journal.store import Head, Lease, LeaseLost, Store, StoreError
 from ladle_contracts.clock import Clock
 
 PAGE = 500
@@ -48,19 +52,26 @@ class Erased:
 
     records: whose content was taken away. mentions: records about something else (a server's
     status, a tick) that name the room; they were erased too, or left, as was asked.
+    archived: of `records`, those in the archive. not_read: records up to this one are in an archive
+    that was not given, and may name the room; 0: there is none.
     """
 
     offset: int | None
     records: int
     mentions: int
+    archived: int = 0
+    not_read: int = 0
 
 
 @dataclass(slots=True)
 class _Found:
-    """The room's records, and the others that name it, by offset; read up to `upto`."""
+    """The room's records, and the others that name it, by offset; read up to `upto`.
 
-    own: list[int] = field(default_factory=list)
-    mentions: list[int] = field(default_factory=list)
+    In the archive and in the database: while records leave the latter, both have some.
+    """
+
+    own: set[int] = field(default_factory=set)
+    mentions: set[int] = field(default_factory=set)
     last_sent: tuple[int, int] = (0, 0)  # as the outbox counts: record, message in it
     upto: int = 0
 
@@ -77,8 +88,11 @@ class Eraser:
         holder: str,
         with_mentions: bool = False,
         reason: str | None = None,
+        archive: Path | None = None,
+        cell: str = "default",
         progress: Progress = lambda records: None,
     ) -> None:
+        """archive: the folder with the journal's beginning, from which the room goes as well."""
         self._store = store
         self._room_id = room_id
         self._clock = clock
@@ -87,44 +101,83 @@ class Eraser:
         self._reason = reason
         self._progress = progress
         self._found = _Found()
+        self._folder = archive
+        self._cell = cell
+        self._archive: ErasedArchive | None = None
+        self._in_archive: set[int] = set()
+        self._not_read = 0
 
     async def run(self) -> Erased:
         """Find the records, take a term, erase them and say so in one transaction.
 
         A writer that is active loses its lease for that moment and takes it back by itself.
-        Raises StillKnown, NotPublished, StoreError (LeaseLost: another process was faster; nothing
-        was erased). Once more is always allowed.
+        Raises StillKnown, NotPublished, SourceError (the archive cannot be read), OSError,
+        StoreError (LeaseLost: another process was faster; nothing was erased). Once more is always
+        allowed.
         """
+        await self._search_archive()
         await self._search()
         if not self._wanted():
+            if self._archive is not None:
+                self._archive.let_go(self._cell)  # What a run left that was ended.
             return self._nothing()
         # Asked before the lease is taken: who is refused has disturbed nobody.
         await self._check()
         await self._forget_snapshots()
+        if self._archive is not None:
+            self._archive.rewrite(self._wanted())
         lease = await take_term(self._store, self._clock, self._holder)
         try:
             await self._search()
-            return await self._erase(lease, await self._check())
+            erased = await self._erase(lease, await self._check())
         finally:
             with suppress(StoreError):
                 await self._store.give_up(lease)
+        if self._archive is not None:
+            self._archive.let_go(self._cell)
+        return erased
+
+    async def _search_archive(self) -> None:
+        """Look at all records of the archive, or note that nobody did."""
+        told = await last_archiving(self._store)
+        anchor = await self._store.record(told.said_by) if told else None
+        if self._folder is None:
+            self._not_read = told.last_offset if told else 0
+            return
+        if anchor is None:
+            raise BadSource(
+                "no record says that records were archived", "leave out --archive, or name the "
+                "database whose beginning is in it",
+            )  # fmt: skip
+        self._archive = ErasedArchive(self._folder, anchor)
+
+        def take(record: Record) -> None:
+            if self._take(record):
+                self._in_archive.add(record.offset)
+            if record.offset % PAGE == 0:
+                self._progress(record.offset)
+
+        self._archive.search(take)
 
     async def _search(self) -> None:
         """Look at all records behind those that were looked at."""
         found = self._found
         while records := await self._store.records(found.upto, PAGE):
             for record in records:
-                own = record.room_id == self._room_id
-                if own:
-                    found.own.append(record.offset)
-                elif names_room(record, self._room_id):
-                    found.mentions.append(record.offset)
-                else:
-                    continue
-                if own or self._with_mentions:
+                if self._take(record):
                     self._note_what_it_sends(record)
             found.upto = records[-1].offset
             self._progress(found.upto)
+
+    def _take(self, record: Record) -> bool:
+        """Note it if it names the room; will it be erased?"""
+        if record.room_id == self._room_id:
+            self._found.own.add(record.offset)
+            return True
+        if names_room(record, self._room_id):
+            self._found.mentions.add(record.offset)
+            return self._with_mentions
+        return False
 
     async def _forget_snapshots(self) -> None:
         """Drop the snapshots in which the room still is; going back then folds from an older one.
@@ -147,7 +200,7 @@ class Eraser:
 
     def _wanted(self) -> list[int]:
         found = self._found
-        return sorted(found.own + found.mentions) if self._with_mentions else found.own
+        return sorted(found.own | found.mentions if self._with_mentions else found.own)
 
     async def _check(self) -> View:
         """The view as the tables hold it, which must not know the room; raises."""
@@ -174,11 +227,20 @@ class Eraser:
         if self._reason is not None:
             payload["reason"] = self._reason
         batch = batch_of(view, head, lease, self._clock, Kind.ERASED, payload)
+        said_by = batch.records[0]
+        if self._archive is not None:
+            head = Head(said_by.offset, said_by.hash, said_by.recorded_at_ms)
+            payload = self._archive.payload()
+            anchor = batch_of(view, head, lease, self._clock, Kind.ARCHIVED, payload)
+            batch = replace(batch, records=[said_by, *anchor.records])
         await self._store.erase(lease, batch, wanted)
-        return Erased(batch.records[0].offset, len(wanted), len(self._found.mentions))
+        archived = len(self._in_archive)
+        return Erased(
+            said_by.offset, len(wanted), len(self._found.mentions), archived, self._not_read
+        )
 
     def _nothing(self) -> Erased:
-        return Erased(None, 0, len(self._found.mentions))
+        return Erased(None, 0, len(self._found.mentions), not_read=self._not_read)
 
 
 def names_room(record: Record, room_id: str) -> bool:

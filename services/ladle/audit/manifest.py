@@ -104,6 +104,7 @@ def _claim(told: dict[str, Any]) -> Claim:
         return Claim(
             head=Head(int(head["offset"]), str(head["hash"]), 0),
             snapshots=tuple(int(offset) for offset in told.get("snapshots", ())),
+            goes_on=told["format"] == ARCHIVE_FORMAT,
         )
     filters = ", ".join(f"{name} {value}" for name, value in sorted(told["filters"].items()))
     return Claim(selected=filters or "a filter")

@@ -62,6 +62,7 @@ class Claim:
     segments: the files of the archive that is given; None without one.
     settled: nobody writes to it now: what was said before is in it, or never will be.
     begins: with an archive: the first record that the database beside it still has.
+    goes_on: the journal does not end here, and what it says later is not at hand.
     """
 
     after_offset: int = 0
@@ -73,6 +74,7 @@ class Claim:
     segments: tuple[Segment, ...] | None = None
     settled: bool = False
     begins: int = 1
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

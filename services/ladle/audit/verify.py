@@ -241,7 +241,15 @@ class _Check:
             why = "records are left out" if partial else "it is redacted"
             report.unchecked.append(said + why)
             return
-        for first, last in self.erasures.unanswered():
+        unanswered = self.erasures.unanswered()
+        if unanswered and self.claim.goes_on:
+            count = sum(last - first + 1 for first, last in unanswered)
+            report.unchecked.append(
+                f"no record here says that the content of {count} records was erased: one behind "
+                "the archive's end must; give the database as well"
+            )
+            return
+        for first, last in unanswered:
             records = f"records {first} to {last}" if last > first else f"record {first}"
             said = f"the content of {records} is gone, and no record says that it was erased"
             report.findings.add(Finding(Law.ERASED, first, said, "body"))
