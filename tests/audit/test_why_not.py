@@ -108,7 +108,6 @@ def test_the_command(database: Path, records: list[Record]) -> None:
         (("room-1", "--why-not", "eu-9"), 1, "there were eu-1, eu-2, eu-3, us-1"),
         (("nowhere", "--why-not", "eu-1"), 1, "holds no decision for room nowhere"),
         (("room-1", "--why-not", "eu-1", "--generation", "900"), 1, "of generation 900"),
-        (("room-1",), 2, "--source and --archive are for --why-not"),
     ],
 )
 def test_what_cannot_be_told_says_why(

@@ -7,11 +7,12 @@ from rich.table import Table
 
 from ladle.commands.asking import ask
 from ladle.commands.audit_source import SOURCE_HELP, ArchiveOption
+from ladle.commands.explaining import explain_from
 from ladle.commands.guard import command
 from ladle.commands.home import print_home
 from ladle.commands.load_table import print_view
 from ladle.commands.operations import Json, RoomArgument
-from ladle.commands.output import USAGE, fail, hanging, out, print_json, show
+from ladle.commands.output import hanging, out, print_json, show
 from ladle.commands.why_not import explain_why_not
 from ladle_contracts.replies import Reply, RoomsReply, RoomState
 
@@ -117,13 +118,14 @@ def explain(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--source", metavar="SOURCE", help=f"With --why-not: {SOURCE_HELP}"),
+        typer.Option("--source", metavar="SOURCE", help=f"Ask no service: {SOURCE_HELP}"),
     ] = None,
     archive: ArchiveOption = None,
     json_: Json = False,
 ) -> None:
     """Say in sentences why a room is where it is, and what happened since; or why not elsewhere.
 
+    With --source or --archive the journal tells it, wherever it is, and no service is asked.
     --why-not folds the journal to the decision and makes it again for that server alone.
     Example: ladle explain standup --why-not sfu-2 --source sqlite:///ladle.db
     """
@@ -131,7 +133,8 @@ def explain(
         explain_why_not(room, why_not, generation, source, archive, json_)
         return
     if source is not None or archive is not None:
-        fail(USAGE, "--source and --archive are for --why-not", "the service explains without them")
+        explain_from(room, generation, source, archive, json_)
+        return
     reply = ask(lambda client: client.explain(room, generation=generation))
     if json_:
         _print_json(reply)

@@ -4,9 +4,9 @@ A record names one room at most in its columns. What a tick or a server's status
 found in the outcomes of the ticks and of the home's records.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -14,7 +14,7 @@ from ladle.core import explanation as sentences
 from ladle.core.record import Kind, Record
 from ladle.core.rows import COLUMNS
 from ladle.journal.chain import open_record
-from ladle.journal.store import Store
+from ladle.journal.store import Key, Values
 from ladle_contracts.times import to_rfc3339
 
 PAGE = 500
@@ -36,6 +36,24 @@ SENTENCES = {
 }
 
 Json = Mapping[str, Any]
+
+
+class Told(Protocol):
+    """The part of a store that an explanation reads; the audit has it of any log."""
+
+    async def history(
+        self,
+        *,
+        after_offset: int,
+        limit: int,
+        room_id: str | None = None,
+        server_id: str | None = None,
+        kinds: Sequence[str] = (),
+    ) -> list[Record]: ...
+
+    async def record(self, offset: int) -> Record | None: ...
+
+    async def row(self, table: str, key: Key) -> Values | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +100,7 @@ class Present:
 
 
 async def explanation(
-    store: Store, room_id: str, *, generation: int | None = None
+    store: Told, room_id: str, *, generation: int | None = None
 ) -> Explanation | None:
     """The last home of the room, or that of a generation, in sentences; None for an unknown one.
 
@@ -106,7 +124,7 @@ async def explanation(
     return Explanation(home.generation, home.chapter.record, tuple(lines))
 
 
-async def _history(store: Store, after: int, **wanted: Any) -> AsyncIterator[Record]:
+async def _history(store: Told, after: int, **wanted: Any) -> AsyncIterator[Record]:
     for _ in range(SCAN_MAX // PAGE):
         records = await store.history(after_offset=after, limit=PAGE, **wanted)
         for record in records:
@@ -146,7 +164,7 @@ def _homes(chapters: list[Chapter]) -> list[Home]:
     return homes
 
 
-async def _present(store: Store, room_id: str) -> Present | None:
+async def _present(store: Told, room_id: str) -> Present | None:
     """The room as it is now; None where it is nowhere. Its allocation id names its record."""
     row = await store.row("room", (room_id,))
     if row is None:
@@ -157,7 +175,7 @@ async def _present(store: Store, room_id: str) -> Present | None:
     return Present(room["generation"], int(offset[0])) if known else None
 
 
-async def _adoption(store: Store, room_id: str, present: Present | None) -> list[Chapter]:
+async def _adoption(store: Told, room_id: str, present: Present | None) -> list[Chapter]:
     """A status listed a room that nobody had placed: only the room itself says in which record."""
     record = await store.record(present.offset) if present else None
     return [] if record is None else [_chapter(record, room_id)]
@@ -201,7 +219,7 @@ def _decided(chapter: Chapter, room_id: str) -> list[str]:
 
 
 async def _afterwards(
-    store: Store, room_id: str, home: Home, chapters: list[Chapter], until: int | None
+    store: Told, room_id: str, home: Home, chapters: list[Chapter], until: int | None
 ) -> list[str]:
     """What became of it, from this home to the next: one line a record that says something."""
     born = home.chapter.record.offset
