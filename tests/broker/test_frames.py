@@ -173,6 +173,16 @@ def test_odd_strings_are_read_all_the_same() -> None:
     assert frames.read_short(b"\x03a\xffb", 0) == ("a\ufffdb", 4)
 
 
+@given(raw=st.binary(max_size=255))
+def test_a_correlation_id_goes_back_as_it_came(raw: bytes) -> None:
+    """It is the caller's, whatever it is; replaced bytes would grow, and their answer not fit."""
+    header = b"\x00" * 12 + b"\x04\x00" + bytes((len(raw),)) + raw
+    read = frames.read_properties(header, 0)["correlation_id"]
+    assert isinstance(read, str)
+    written = frames.publish(1, Outgoing("", "q", b"", correlation_id=read), 131_072)
+    assert bytes((len(raw),)) + raw in written
+
+
 @pytest.mark.parametrize(
     "table",
     [b"\x05ab", b"\x01a", b"\x01aS\x00", b"\x01a\x07", b"\x01aT\xff\xff\xff\xff\xff\xff\xff\xff"],

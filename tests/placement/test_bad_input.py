@@ -6,11 +6,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ladle.broker.dead_letters import DeadLetter, letters
+from ladle.broker.fast import FastLink
 from ladle.placement.on_event import MARKER_HEADER
 from ladle_contracts.link import DIRECT_REPLY_TO, Message, Outgoing
 from ladle_contracts.reply_addresses import direct_reply_address
@@ -291,6 +293,38 @@ async def test_a_made_up_direct_address_costs_nobody_an_answer(caller: Caller) -
     assert term is not None
     kinds = {record.kind for record in await term.writer.store.records(0, 1000)}
     assert "bus-up" not in kinds, "the connection was never lost"
+
+
+@pytest.mark.parametrize("link", ["fast", "plain"])
+async def test_a_correlation_id_that_is_no_text_is_no_reason_not_to_answer(
+    link: str, broker_url: str, cell: str, tmp_path: Path
+) -> None:
+    """Read as text it grew beyond what AMQP carries, and the answer was dropped."""
+    odd = (b"\xff" * 255).decode(errors="surrogateescape")
+    # The plain link's library cannot carry it: it answers all the same, as long and in its place.
+    expected = odd if link == "fast" else "?" * 255
+    got: list[Message] = []
+    caller = FastLink(broker_url)
+    database = f"sqlite:///{tmp_path}/ladle.db"
+    async with running_service(broker_url, cell, database, link=link) as running:
+        await caller.open()
+        try:
+            await caller.listen_for_replies(got.extend)
+            for operation, body in (("allocate", b"{}"), ("lookup", b"not JSON")):
+                await caller.publish(
+                    Outgoing(
+                        running.service.topology.placement_requests,
+                        operation,
+                        body,
+                        headers={"request_id": "r-1"},
+                        correlation_id=odd,
+                        reply_to=DIRECT_REPLY_TO,
+                    )
+                )
+            await running.until(lambda: len(got) == 2, "both answers")
+        finally:
+            await caller.close()
+    assert [message.correlation_id for message in got] == [expected] * 2
 
 
 async def test_a_request_that_cannot_be_answered_is_a_dead_letter(caller: Caller) -> None:

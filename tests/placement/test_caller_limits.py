@@ -229,6 +229,25 @@ async def test_bad_input_fills_the_journal_no_faster(limited: Writing) -> None:
     assert await limited.kinds(before) == [Kind.REJECTED] * 20
 
 
+@pytest.mark.parametrize("body", [Allocate(room_id="room"), Lookup(room_id="room")])
+async def test_who_cannot_be_answered_is_counted_too(limited: Writing, body: Body) -> None:
+    """Each is a record and a dead letter: without an address a flood had no limit at all."""
+    before = limited.term.writer.committed.offset
+    count = limited.metrics.registry.get_sample_value
+    for number in range(200):
+        mute = asking(limited, body, "greedy")
+        mute.reply_to = None if number % 2 else "amq.gen-somebody"
+        await limited.peer.publish(mute)
+    over = {"user": "greedy"}
+    await limited.until(lambda: count("ladle_rate_limited_total", over) == 180, "the count")
+    await limited.quiet()
+    assert await limited.kinds(before) == [Kind.REJECTED] * 20
+    assert len(limited.broker.queues[limited.topology.dead_letters]) == 20
+    await limited.until(lambda: limited.unacked() == 0, "the acks")
+    await limited.peer.publish(asking(limited, Allocate(room_id="room"), "other"))
+    await limited.until(lambda: codes(limited, "other") == ["placed"], "the other's answer")
+
+
 async def test_reads_are_counted_apart_from_writes(limited: Writing) -> None:
     for _ in range(30):
         await limited.peer.publish(asking(limited, Lookup(room_id="room"), "greedy"))

@@ -255,3 +255,24 @@ async def test_a_standby_counts_its_callers_by_itself(
     user = str(URL(broker_url).user)
     assert running.count("ladle_rate_limited_total", user=user) == 1
     assert answered(writer, "view", "rate-limited") == 0
+
+
+async def test_a_standby_counts_who_cannot_be_answered(
+    writer: Running, broker_url: str, cell: str, database_url: str
+) -> None:
+    """Two at least reach it, a copy each: one becomes a dead letter, the others leave no trace."""
+    limits = {"caller_requests_per_s": 1, "caller_burst": 1}
+    async with (
+        running_service(
+            broker_url, cell, database_url, role="standby", lease_ms=1_000, **limits
+        ) as running,
+        writer.link() as link,
+    ):
+        await running.until(lambda: consumes(running), "a standby that consumes")
+        exchange = writer.service.topology.placement_requests
+        async with asyncio.timeout(30):
+            while not answered(running, "lookup", "rate-limited"):
+                await link.publish(Outgoing(exchange, "lookup", b"{}"))
+        await running.until(lambda: answered(running, "lookup", "no-reply-to") > 0, "a dead letter")
+    assert running.count("ladle_rate_limited_total", user="") > 0
+    assert answered(writer, "lookup", "rate-limited") == 0

@@ -68,14 +68,14 @@ TABLE_DEPTH_MAX = 16
 
 
 # Property flags, in the order in which the properties follow; the kind says how each is read.
-_SHORT, _TABLE, _OCTET, _TIMESTAMP = range(4)
+_SHORT, _TABLE, _OCTET, _TIMESTAMP, _ID = range(5)
 _PROPERTIES = (
     (0x8000, "content_type", _SHORT),
     (0x4000, "content_encoding", _SHORT),
     (0x2000, "headers", _TABLE),
     (0x1000, "delivery_mode", _OCTET),
     (0x0800, "priority", _OCTET),
-    (0x0400, "correlation_id", _SHORT),
+    (0x0400, "correlation_id", _ID),
     (0x0200, "reply_to", _SHORT),
     (0x0100, "expiration", _SHORT),
     (0x0080, "message_id", _SHORT),
@@ -85,6 +85,9 @@ _PROPERTIES = (
     (0x0008, "app_id", _SHORT),
     (0x0004, "cluster_id", _SHORT),
 )
+# An id is a short string that is given back as it came: what is no UTF-8 in it is kept as lone
+# surrogates, byte by byte. Replaced, each would grow to three bytes, and the answer might not fit.
+_AS_IT_CAME = "surrogateescape"
 _Plan = tuple[tuple[str, int], ...]
 _plans: dict[int, _Plan] = {}
 _NO_HEADERS: Mapping[str, object] = {}
@@ -97,9 +100,12 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 def short(text: str) -> bytes:
     """A short string. Raises ValueError above 255 bytes."""
-    raw = text.encode()
+    return _short(text.encode())
+
+
+def _short(raw: bytes) -> bytes:
     if len(raw) > _SHORT_MAX:
-        raise ValueError(f"AMQP carries at most 255 bytes there: {text[:40]}...")
+        raise ValueError(f"AMQP carries at most 255 bytes there: {raw[:40]!r}...")
     return _BYTE[len(raw)] + raw
 
 
@@ -166,7 +172,7 @@ def _properties(message: Outgoing) -> tuple[int, bytes]:
     # One after the other: a loop over pairs takes twice as long, for every reply and event.
     if message.correlation_id is not None:
         flags |= 0x0400
-        found += short(message.correlation_id)
+        found += _short(message.correlation_id.encode(errors=_AS_IT_CAME))
     if message.reply_to is not None:
         flags |= 0x0200
         found += short(message.reply_to)
@@ -214,6 +220,10 @@ def read_properties(buffer: bytes, position: int) -> dict[str, object]:
             start = at + 1
             at = start + buffer[at]
             found[name] = buffer[start:at].decode("utf-8", "replace")
+        elif kind == _ID:
+            start = at + 1
+            at = start + buffer[at]
+            found[name] = buffer[start:at].decode("utf-8", _AS_IT_CAME)
         elif kind == _TABLE:
             (size,) = U32.unpack_from(buffer, at)
             found[name] = read_table(buffer, at + 4, at + 4 + size)

@@ -50,3 +50,7 @@ class Callers:
         wait_ms = self._limits.wait_ms(user)
         if wait_ms:
             raise OverLimit(user, wait_ms)
+
+    def may_ask(self, message: Message) -> bool:
+        """Count a request that nobody can be answered, of whoever the broker vouches for."""
+        return not self._limits.wait_ms(message.user_id or "")

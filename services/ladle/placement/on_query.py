@@ -19,8 +19,8 @@ from ladle.placement.callers import Callers
 from ladle.placement.errands import Errands
 from ladle.placement.refusals import (
     REFUSED,
-    refuse_address,
     refuse_request,
+    refuse_unanswerable,
     refuse_unrecordable,
 )
 from ladle.placement.replies import error_answer, may_answer, operation_label, reply_to, wire_reply
@@ -158,7 +158,7 @@ class OnQuery:
     def __call__(self, arrival: Arrival, writer: Writer) -> None:
         message = arrival.message
         if not may_answer(message.reply_to):
-            refuse_address(arrival, writer)
+            refuse_unanswerable(arrival, writer, self._callers)
             return
         try:
             request, user = self._callers.read(message)

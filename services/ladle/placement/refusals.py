@@ -3,7 +3,7 @@
 import hashlib
 
 from ladle.placement.batch import Arrival
-from ladle.placement.callers import OverLimit
+from ladle.placement.callers import Callers, OverLimit
 from ladle.placement.identity import WrongIdentity
 from ladle.placement.metrics import Metrics
 from ladle.placement.replies import error_answer, may_answer, operation_label
@@ -96,6 +96,17 @@ def refuse_address(arrival: Arrival, writer: Writer) -> None:
     writer.dead_letter(message, reason, detail)
     writer.metrics.replies_refused.inc()
     writer.metrics.requests.inc(operation_label(message), reason)
+
+
+def refuse_unanswerable(arrival: Arrival, writer: Writer, callers: Callers) -> None:
+    """As `refuse_address`; what is too much of a caller's leaves no record and no dead letter."""
+    message = arrival.message
+    if callers.may_ask(message):
+        refuse_address(arrival, writer)
+        return
+    writer.batch.acks.append(message)
+    count_over_limit(message, writer.metrics)
+    writer.metrics.requests.inc(operation_label(message), OVER_LIMIT)
 
 
 def address_refusal(message: Message) -> tuple[str, str]:

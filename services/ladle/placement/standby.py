@@ -24,6 +24,7 @@ from ladle.placement.on_query import (
     from_view,
 )
 from ladle.placement.refusals import (
+    OVER_LIMIT,
     REFUSED,
     address_refusal,
     count_over_limit,
@@ -117,7 +118,10 @@ class Standby:
 
     async def _serve(self, message: Message) -> None:
         if not may_answer(message.reply_to):
-            await self._refuse_address(message)
+            if self._callers.may_ask(message):
+                await self._refuse_address(message)
+            else:
+                self._too_many(message)
             return
         try:
             request, user = self._callers.read(message)
@@ -157,6 +161,12 @@ class Standby:
         if answer is not None:
             return answer
         return await self._reads.answer(request)
+
+    def _too_many(self, message: Message) -> None:
+        """Of who cannot be answered: acked, and only counted."""
+        count_over_limit(message, self._metrics)
+        self._metrics.requests.inc(operation_label(message), OVER_LIMIT)
+        self._link.ack([message])
 
     async def _refuse_address(self, message: Message) -> None:
         """To the dead letters; acked once the broker has the copy, else it comes again."""
