@@ -70,6 +70,11 @@ class ArchiveCheck:
         # The last word counts: erasing writes segments anew, and anchors them anew.
         self._named |= {each.first_offset: (record.offset, each) for each in told.segments}
 
+    def absorb(self, before: "ArchiveCheck") -> None:
+        """Add what the check of an earlier part was told."""
+        self._named |= before._named
+        self.compared += before.compared
+
     def end(self) -> Iterator[Finding]:
         """Files that are not the anchored ones, or that nobody answers for.
 

@@ -7,7 +7,7 @@ from ladle.audit.finding import Finding, Law
 from ladle.audit.source import Source
 from ladle.core.record import Record
 from ladle.core.view import View
-from ladle.journal.snapshots import anchor_of
+from ladle.journal.snapshots import Anchor, anchor_of
 
 
 class SnapshotCheck:
@@ -26,6 +26,10 @@ class SnapshotCheck:
         """The view stands behind this record."""
         if record.offset in self._wanted and view.offset == record.offset:
             self._seen[record.offset] = (record.hash, view.digest())
+
+    def took(self, anchor: Anchor) -> None:
+        """The state behind this snapshot's record is known to be the anchored one."""
+        self._seen[anchor.offset] = (anchor.hash, anchor.digest)
 
     def anchor(self, record: Record) -> Iterator[Finding]:
         """What a record of kind `snapshot` says that is not so."""

@@ -19,7 +19,9 @@ from ladle.audit.source import Claim, Fault, Flaw, Item, Rows, Source
 from ladle.audit.walk import Gaps, Walk, is_erased
 from ladle.audit.witness import Witness
 from ladle.core.record import FIRST_PREV_HASH, SCHEMA_VERSION, Kind, Record
+from ladle.core.view import View
 from ladle.journal.chain import content_of, rehash
+from ladle.journal.snapshots import Anchor
 from ladle.journal.store import Head
 from ladle.journal.upcasting import is_known
 
@@ -81,7 +83,7 @@ def verify(
     report = Report(source.name)
     rows = source.rows()
     claim = source.claim()
-    check = _Check(report, claim, hear() if hear else None)
+    check = Check(report, claim, hear() if hear else None)
     for page in source.pages():
         for item in page:
             check.item(item)
@@ -93,7 +95,7 @@ def verify(
     return report
 
 
-class _Check:
+class Check:
     """One pass: the walk along the chain, and the derivation beside it."""
 
     def __init__(self, report: Report, claim: Claim, witness: Witness | None = None) -> None:
@@ -111,6 +113,34 @@ class _Check:
             self.derivation.stop(first, f"it begins at record {first}, without those before it")
         elif claim.selected is not None:
             self.derivation.stop(1, f"it holds a selection ({claim.selected})")
+
+    def begin(self, record: Record, anchor: Anchor, view: View) -> None:
+        """Go on behind `record`, with the view of the snapshot that was made there.
+
+        The record itself is held against the chain, and neither counted nor derived.
+        """
+        self.walk = Walk(record.offset - 1, None, sparse=self.claim.selected is not None)
+        self.walk.gaps = self.report.gaps
+        for finding in self.walk.step(record):
+            self.report.findings.add(finding)
+        self.derivation.view = view
+        self.snapshots.took(anchor)
+
+    @property
+    def is_clean(self) -> bool:
+        """So far everything was there, could be checked, and holds."""
+        report = self.report
+        doubts = report.findings.count or report.gaps.records or report.erased or report.missing
+        known = self.derivation.stopped is None and self.snapshots.passed_over is None
+        return known and not doubts
+
+    def absorb(self, before: "Check") -> None:
+        """Add what was counted by the clean check of a part before this one."""
+        report, other = self.report, before.report
+        report.records += other.records
+        self.derivation.records += before.derivation.records
+        self.snapshots.compared += before.snapshots.compared
+        self.archive.absorb(before.archive)
 
     def item(self, item: Item) -> None:
         if isinstance(item, Record):

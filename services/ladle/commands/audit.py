@@ -6,7 +6,14 @@ import typer
 
 from ladle.commands.audit_erase import erase
 from ladle.commands.audit_export import checkpoint, consistency, export, keygen
-from ladle.commands.audit_source import ArchiveOption, JsonOption, Progress, SourceOption, opened
+from ladle.commands.audit_source import (
+    ArchiveOption,
+    JsonOption,
+    Progress,
+    SourceOption,
+    default_source,
+    opened,
+)
 from ladle.commands.audit_stream import is_stream, refuse, timeline_stream, verify_stream
 from ladle.commands.audit_text import (
     change_json,
@@ -55,6 +62,17 @@ def verify(
             help="Compare with the broker's stream placement.log as well (LADLE_AMQP_URL).",
         ),
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            max=256,
+            metavar="N",
+            help="Processes, each for the records between two kept snapshots; all cores if not "
+            "given, one with --against-stream.",
+        ),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Check chain, offsets, every outcome and the view's rows; say what is wrong or missing.
@@ -63,6 +81,7 @@ def verify(
 
     Example: ladle audit verify --source sqlite:///ladle.db
     """
+    from ladle.audit.parts import cores, verify_in_parts
     from ladle.audit.verify import verify as run
 
     if source is not None and is_stream(source, archive):
@@ -70,7 +89,11 @@ def verify(
             refuse("the broker's stream cannot be its own witness", "leave out --against-stream")
         verify_stream(source, json_)
     with opened(source, archive) as log:
-        report = run(log, Progress(), hear=_listening() if against_stream else None)
+        if against_stream:
+            report = run(log, Progress(), hear=_listening())
+        else:
+            given, count = source or default_source(), jobs or cores()
+            report = verify_in_parts(given, archive, log, Progress(), jobs=count)
     if json_:
         print_json(report_json(report))
     else:

@@ -37,15 +37,21 @@ def fail_audit(code: int, said: str, advice: str = "") -> NoReturn:
     fail(code, said, advice, error={"code": _NAMES[code]})
 
 
+def default_source() -> str:
+    """LADLE_DATABASE_URL, or what it is without."""
+    from ladle.placement.settings import PlacementSettings
+
+    return PlacementSettings().database
+
+
 @contextmanager
 def opened(given: str | None, archive: Path | None = None) -> "Iterator[Source]":
     """The source, closed afterwards; what keeps it from being read ends the command."""
     from ladle.audit.errors import SourceError
     from ladle.audit.open import open_source
-    from ladle.placement.settings import PlacementSettings
 
     try:
-        source = open_source(given or PlacementSettings().database, archive)
+        source = open_source(given or default_source(), archive)
         try:
             yield source
         finally:

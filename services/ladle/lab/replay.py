@@ -60,13 +60,15 @@ def against_the_writer(
 ) -> Figure:
     """Records a second that `verify` takes, against those that the service has just written.
 
-    One round before is unheard. The service writes as fast as it reads from a full queue.
+    One round before is unheard. The service writes as fast as it reads from a full queue, and
+    keeps a snapshot now and then, between which `verify` shares its work among all cores.
     """
     ours: list[float] = []
     live: list[float] = []
+    often = {"LADLE_SNAPSHOT_RECORDS": str(SNAPSHOT_EVERY)}
     with (
         declared_cell(amqp_url, f"{bench_name()}-replay", server_ids(SERVERS)) as cell,
-        Placement(folder, name="replay", amqp_url=amqp_url, cell=cell, env={}) as service,
+        Placement(folder, name="replay", amqp_url=amqp_url, cell=cell, env=often) as service,
         Process(["-m", "ladle.lab.generator"], env={}, log=folder / "generator.log") as load,
     ):
         register_fleet(amqp_url, Topology(cell), servers=SERVERS, workers=WORKERS)

@@ -1,0 +1,219 @@
+"""`verify` on several cores: each process takes the records between two kept snapshots.
+
+A part begins with the state that a snapshot holds and must come to the state that the next one was
+anchored with, so what holds of all parts holds of the whole. Where any part finds anything, or
+cannot check something, none of them counts: the journal is then verified in one pass, which tells.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ladle.audit.errors import SourceError
+from ladle.audit.open import open_source
+from ladle.audit.source import Source
+from ladle.audit.verify import Check, Progress, Report, verify
+from ladle.core.record import Record
+from ladle.journal.snapshots import Anchor
+
+LEAST_RECORDS = 5_000
+"""A part of fewer is done before another process has begun."""
+
+SAY_EVERY_S = 1.0
+"""While others are waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Records behind `start` (None: from the first) up to `until` (None: to the end)."""
+
+    start: Anchor | None
+    until: Anchor | None
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def verify_in_parts(
+    given: str,
+    archive: Path | None,
+    source: Source,
+    progress: Progress = lambda records, share: None,
+    *,
+    jobs: int,
+    least: int = LEAST_RECORDS,
+) -> Report:
+    """As `verify`, whose report it equals, in up to `jobs` processes. Raises SourceError.
+
+    given, archive: what `source` was opened with, as each process opens it for itself.
+    least: records that a part has at least, but for the last one.
+    """
+    started = time.perf_counter()
+    rows = source.rows()
+    parts = divided(source, jobs, least)
+    report = Report(source.name)
+    check = Check(report, source.claim())
+    if len(parts) > 1:
+        with _processes(len(parts) - 1) as processes:
+            others = [processes.fold(given, archive, part) for part in parts[:-1]]
+            tell = processes.progress(progress, report, source)
+            clean = _fold(check, source, parts[-1], tell)
+            while clean and wait(others, SAY_EVERY_S).not_done:
+                tell(report.records, None)
+            before = [other.result() for other in others] if clean else []
+        if clean and None not in before:
+            for each in before:
+                assert each is not None
+                check.absorb(each)
+            check.end(rows)
+            for finding in check.snapshots.kept(source):
+                report.findings.add(finding)
+            report.seconds = time.perf_counter() - started
+            return report
+    report = verify(source, progress)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def divided(source: Source, jobs: int, least: int) -> list[Part]:
+    """Parts as equal as the kept snapshots allow, in order, `jobs` of them at most."""
+    claim = source.claim()
+    cuts: list[Anchor] = []
+    whole = not (claim.after_offset or claim.archived or claim.selected)
+    if whole and claim.head is not None:
+        kept = source.snapshots()
+        for number in range(1, jobs):
+            wanted = claim.head.offset * number // jobs
+            best = min(kept, key=lambda each: abs(each.offset - wanted), default=None)
+            if best and best.offset - (cuts[-1].offset if cuts else 0) >= least:
+                cuts.append(best)
+    return [Part(*ends) for ends in zip([None, *cuts], [*cuts, None], strict=True)]
+
+
+def fold_part(given: str, archive: Path | None, part: Part, tell: Progress) -> Check | None:
+    """The check of a part that ends at a snapshot; None where it is not clean."""
+    assert part.until is not None
+    try:
+        source = open_source(given, archive)
+        try:
+            # A part does not come to the end that is told of the whole.
+            check = Check(Report(source.name), replace(source.claim(), head=None))
+            clean = _fold(check, source, part, tell)
+        finally:
+            source.close()
+    except SourceError:
+        return None  # In one pass it is met again, and told.
+    view, walk, until = check.derivation.view, check.walk, part.until
+    reached = (walk.offset, walk.hash, view.digest()) == (until.offset, until.hash, until.digest)
+    # Its rows stay here: nobody needs them, and they are many.
+    check.derivation.view = type(view)()
+    return check if clean and reached else None
+
+
+def _fold(check: Check, source: Source, part: Part, tell: Progress) -> bool:
+    """Whether the part is clean."""
+    try:
+        for record in _records(source, part, tell, check.report):
+            if part.start is None or record.offset > part.start.offset:
+                check.record(record)
+            elif (record.offset, record.hash) == (part.start.offset, part.start.hash):
+                check.begin(record, part.start, source.view_of(part.start))
+            else:
+                return False
+            if not check.is_clean:
+                return False
+    except _NoRecord:
+        return False
+    return True
+
+
+class _NoRecord(Exception):
+    """Something stands in the log that is no record."""
+
+
+class _Stopped(Exception):
+    """The other parts no longer matter."""
+
+
+def _records(source: Source, part: Part, tell: Progress, report: Report) -> Iterator[Record]:
+    """The record at `start` first, which tells term and time of those behind it."""
+    begin = 0 if part.start is None else part.start.offset - 1
+    for page in source.pages(begin):
+        for item in page:
+            if not isinstance(item, Record):
+                raise _NoRecord
+            if part.until is not None and item.offset > part.until.offset:
+                return
+            yield item
+        tell(report.records, None)
+
+
+class _Processes:
+    """Parts in processes of their own; what each has read so far is counted in shared memory."""
+
+    def __init__(self, count: int) -> None:
+        context = get_context("spawn")  # Not forked: this one has a thread for its database.
+        self._stop = context.Event()
+        self._read: Any = context.Array("q", count)
+        self._begun = 0
+        self.pool = ProcessPoolExecutor(count, context, _in_child, (self._stop, self._read))
+
+    def fold(self, given: str, archive: Path | None, part: Part) -> "Future[Check | None]":
+        number, self._begun = self._begun, self._begun + 1
+        return self.pool.submit(_fold_in_child, number, given, archive, part)
+
+    def progress(self, progress: Progress, report: Report, source: Source) -> Progress:
+        """Of all parts together."""
+        claim = source.claim()
+        end = claim.head.offset if claim.head is not None else 0
+
+        def tell(records: int, share: float | None) -> None:
+            records += sum(self._read)
+            progress(records, records / end if end else None)
+
+        return tell
+
+    def close(self) -> None:
+        self._stop.set()
+        self.pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[_Processes]:
+    processes = _Processes(count)
+    try:
+        yield processes
+    finally:
+        processes.close()
+
+
+_shared: list[Any] = []
+
+
+def _in_child(*shared: Any) -> None:
+    """Ctrl-C is the parent's to hear; it sets `stop`, and each child ends at its page's end."""
+    _shared[:] = shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _fold_in_child(number: int, given: str, archive: Path | None, part: Part) -> Check | None:
+    stop, read = _shared
+
+    def tell(records: int, share: float | None) -> None:
+        read[number] = records
+        if stop.is_set():
+            raise _Stopped
+
+    try:
+        return fold_part(given, archive, part, tell)
+    except _Stopped:
+        return None
