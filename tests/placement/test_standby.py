@@ -56,7 +56,12 @@ async def a_server(running: Running, server_id: str = "sfu-1") -> AsyncIterator[
         cell=running.cell,
     )
     async with publisher, running.client() as client:
-        while not (await client.view()).servers:
+        # Up, and not only known: one that a journal has from an earlier life is lost until it
+        # has registered again, and who asks meanwhile is refused.
+        while not any(
+            (server.server_id, server.liveness) == (server_id, "up")
+            for server in (await client.view()).servers
+        ):
             await asyncio.sleep(0.05)
         yield
 
