@@ -94,9 +94,15 @@ async def answered(promises: Promises, more: int, within_s: float = 30) -> None:
 
 @asynccontextmanager
 async def servers(
-    broker_url: str, cell: str, count: int, *, workers: int = 4, capacity: int = 100_000
+    broker_url: str,
+    cell: str,
+    count: int,
+    *,
+    workers: int = 4,
+    capacity: int = 100_000,
+    status_interval_ms: int = 5_000,
 ) -> AsyncIterator[None]:
-    """So many media servers, registered, and silent but for their statuses."""
+    """So many media servers, registered and silent; stale after three of their intervals."""
     link = AioPikaLink(broker_url, name="servers")
     await link.open()
     async with AsyncExitStack() as stack:
@@ -106,7 +112,9 @@ async def servers(
             publisher = MediaServerPublisher(
                 link,
                 server_id,
-                ServerDescription(host=f"{server_id}.example.org"),
+                ServerDescription(
+                    host=f"{server_id}.example.org", status_interval_ms=status_interval_ms
+                ),
                 [
                     WorkerDescription(worker_id=str(n), capacity_consumers=capacity)
                     for n in range(workers)

@@ -20,12 +20,19 @@ ROLE_S = 2.0
 class PlacementProcess:
     """One placement service; `env` are LADLE_* settings without the prefix, in any case.
 
-    preexec: what the new process does first, before it is `ladle placement`.
+    preexec: what the new process does first, before it is `ladle placement`. program: what Python
+    runs in place of this version's `ladle`.
     """
 
     def __init__(
-        self, folder: Path, *, preexec: Callable[[], None] | None = None, **env: object
+        self,
+        folder: Path,
+        *,
+        preexec: Callable[[], None] | None = None,
+        program: tuple[str, ...] = ("-m", "ladle.cli"),
+        **env: object,
     ) -> None:
+        self._program = program
         self._preexec = preexec
         self._env = {f"LADLE_{name.upper()}": str(value) for name, value in env.items()}
         self._folder = folder
@@ -43,7 +50,7 @@ class PlacementProcess:
         more = {f"LADLE_{name.upper()}": str(value) for name, value in more_env.items()}
         with self.log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "ladle.cli", "placement"),
+                *(sys.executable, *self._program, "placement"),
                 env={**os.environ, "LADLE_HTTP_PORT": "0", **self._env, **more},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -142,9 +149,11 @@ class PlacementProcess:
 
 
 @asynccontextmanager
-async def placement_process(folder: Path, **env: object) -> AsyncIterator[PlacementProcess]:
+async def placement_process(
+    folder: Path, *, program: tuple[str, ...] = ("-m", "ladle.cli"), **env: object
+) -> AsyncIterator[PlacementProcess]:
     """A process that is gone afterwards, whatever state it was in."""
-    process = PlacementProcess(folder, preexec=None, **env)
+    process = PlacementProcess(folder, preexec=None, program=program, **env)
     await process.start()
     try:
         yield process
