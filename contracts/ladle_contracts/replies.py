@@ -179,6 +179,10 @@ class ServerView(Wire):
     share_permille: Permille | None = Field(
         None, description="in slow start: the part of a whole share of the load that it gets"
     )
+    flaps: Count = Field(0, description="returns from lost and restarts, not forgiven yet")
+    damped_until_ms: UnixMs | None = Field(
+        None, description="it flapped too often: until then others get new rooms first, Unix ms"
+    )
     silent_ms: DurationMs
     rooms: Count
     workers: list[WorkerView]

@@ -68,6 +68,7 @@ def test_an_operator_sees_what_is_wrong_without_colour() -> None:
             server("sfu-gone", 0, liveness="lost"),
             server("sfu-leaving", 300, administration="draining"),
             server("sfu-new", 0, share_permille=125),
+            server("sfu-restless", 0, flaps=3, damped_until_ms=1_763_802_000_000),
         ),
         [],
         Screen(120, 30),
@@ -79,6 +80,7 @@ def test_an_operator_sees_what_is_wrong_without_colour() -> None:
     assert "✗ lost" in shown
     assert "▒ draining" in shown
     assert "◔ new" in shown
+    assert "~ damped" in shown
     assert "▒▒▒" in shown, "a draining server's bar is hatched"
     assert "16 peers" in shown
 

@@ -371,6 +371,8 @@ def test_the_fleet(cell: Cell) -> None:
         "incarnation": LIFE,
         "conflicting_with": None,
         "share_permille": None,
+        "flaps": 0,
+        "damped_until_ms": None,
         "silent_ms": 1_000,
         "rooms": 1,
         "workers": [

@@ -17,7 +17,7 @@ CELLS = [(what, state) for what, row in TABLE.items() for state, cell in row.ite
 
 def server_in(state: Liveness) -> cells.Cell:
     """ "home" with a room, one that was moved away, a hole, and ports that "rival" wants too."""
-    cell = cells.Cell(slow_start_ms=8_000)
+    cell = cells.Cell(slow_start_ms=8_000, flap_ms=60_000)
     cell.register("home", **SHARED)
     cell.register("rival", **SHARED)
     cell.register("third")

@@ -33,9 +33,9 @@ class Walk(RuleBasedStateMachine):
         self.allocations: list[str] = []
         self.given: set[str] = set()
 
-    @initialize(servers=st.integers(1, 3), slow_start_ms=st.sampled_from([0, 10_000]))
-    def begin(self, servers: int, slow_start_ms: int) -> None:
-        self.cell.fold(Kind.SETTINGS, {"slow_start_ms": slow_start_ms})
+    @initialize(servers=st.integers(1, 3), calm_ms=st.sampled_from([0, 10_000]))
+    def begin(self, servers: int, calm_ms: int) -> None:
+        self.cell.fold(Kind.SETTINGS, {"slow_start_ms": calm_ms, "flap_ms": calm_ms})
         for name in "abc"[:servers]:
             self.cell.register(name, workers={"0": 100, "1": 60}, places_workers=name != "c")
 

@@ -61,12 +61,13 @@ async def test_what_had_piled_up_is_read_before_it_says_so(
 async def test_what_is_new_since_a_journal_began_is_on_from_a_record_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Absent means off: what was folded without slow start still comes out the same."""
-    wanted = {"slow_start_ms": PlacementSettings.model_fields["slow_start_ms"].default}
+    """Absent means off: what was folded without them still comes out the same."""
+    known = PlacementSettings.model_fields
+    wanted = {name: known[name].default for name in ("flap_ms", "slow_start_ms")}
     async with writing(tmp_path, monkeypatch, **wanted) as w:
         await w.register()
         (said,) = [payload(each) for each in await w.records() if each.kind == "settings"]
-        assert said == wanted == {"slow_start_ms": 60_000}
+        assert said == wanted == {"flap_ms": 300_000, "slow_start_ms": 60_000}
         assert ("slow-start", "sfu-1") in w.term.writer.view.timers
         await w.tables_are_the_journal()
 

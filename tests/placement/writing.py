@@ -310,7 +310,7 @@ class Writing:
         await self.quiet_but_held()
 
 
-PLAIN: dict[str, Any] = {"slow_start_ms": 0}
+PLAIN: dict[str, Any] = {"slow_start_ms": 0, "flap_ms": 0}
 """Or a record of settings, and ticks for each step, stood between those that the tests look at."""
 
 

@@ -21,6 +21,9 @@ def print_view(reply: ViewReply) -> None:
     for server in reply.servers:
         if server.administration != "open":
             show(_drain_of(server))
+        if server.damped_until_ms is not None:
+            why = f"came back {many(server.flaps, 'time')} of late and gets new rooms last"
+            show(f"{server.server_id} {why}, until {_time(server.damped_until_ms)}")
         if server.share_permille is not None:
             share = f"{server.share_permille / 10:.1f} % of a share"
             show(f"{server.server_id} is new or back, with {share}")
@@ -96,4 +99,6 @@ def state_of(server: ServerView) -> str:
         return server.liveness
     if server.conflicting_with:
         return f"ports of {server.conflicting_with}"
-    return "up" if server.administration == "open" else server.administration
+    if server.administration != "open":
+        return server.administration
+    return "up" if server.damped_until_ms is None else "damped"

@@ -158,6 +158,8 @@ def _state(server: ServerView) -> Text:
         return Text("! ports", style="yellow")
     if server.administration != "open":
         return Text(f"▒ {server.administration}", style="magenta")
+    if server.damped_until_ms is not None:
+        return Text("~ damped", style="yellow")
     if server.share_permille is not None:
         return Text("◔ new", style="green")
     return Text("● up", style="green")

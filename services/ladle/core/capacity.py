@@ -11,9 +11,10 @@ LOW = "capacity-low"
 def most_headroom(view: View) -> int:
     """Of the roomiest worker on which anything may be placed; 0 where there is none."""
     most = 0
-    for region in view.index.regions.values():
-        if region.roomiest:
-            most = max(most, region.roomiest[-1][0])
+    for index in (view.index, view.last_resort):
+        for region in index.regions.values():
+            if region.roomiest:
+                most = max(most, region.roomiest[-1][0])
     return most
 
 

@@ -3,17 +3,21 @@
 Servers fall in this order, each to one reason: up, open, labels, regions, not avoided, cpu,
 capacity. The index knows the first two and cpu of every server; labels and pins narrow it to the
 few servers that carry them. Then the policy chooses among those that are left, region by region or
-over all that are listed; with `prefer`, where nothing fits there, over the rest.
+over all that are listed; with `prefer`, where nothing fits there, over the rest. Servers that are
+damped fall for it with those that are not up; where nothing else is found, all this is done once
+more with them alone.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ladle.core import refusals, wish
+from ladle.core.damping import DAMPED
 from ladle.core.field import Field
-from ladle.core.index import CPU, NO_WORKER, Pick, Region, running_workers, together
+from ladle.core.index import CPU, NO_WORKER, Index, Pick, Region, running_workers, together
 from ladle.core.policies import POLICIES, Policy
 from ladle.core.record import Entry
 from ladle.core.rows import changed
@@ -45,8 +49,9 @@ class Decision:
       operation, policy, policy_version, offset_seen, wish: {peers, publishers, streams, cost, ...},
       servers: how many there were, fell: {reason: how many}, fitted: how many were left,
       winner, runners_up: [{server_id, worker_id, region, used, capacity, cpu_permille, permille,
-      headroom, share_permille in slow start, and the policy's own parts}], region_fallback; or, for
-      a refusal, error: {code, retryable, retry_after_ms, message, details} and no winner.
+      headroom, share_permille in slow start, and the policy's own parts}], region_fallback,
+      last_resort (a damped server, for want of another); or, for a refusal, error: {code,
+      retryable, retry_after_ms, message, details} and no winner.
     """
 
     record: Mapping[str, Any]
@@ -121,27 +126,71 @@ def choose(view: "View", wished: Wish, seed: str, operation: str = "allocate") -
         record = _record(view, policy, operation, wished)
         record["error"] = refusals.unknown_server(wished.server_id)
         return Decision(record)
-    carrying = _carrying(view, wished)
+    searches = [_search(view.index, policy, wished, seed)]
+    if not searches[0].ranked and view.last_resort.standings:
+        searches.append(_search(view.last_resort, policy, wished, seed))
+    record = _record(view, policy, operation, wished)
+    record["fell"] = _fell_in(searches, wished)
+    last = searches[-1]
+    if last.ranked:
+        record["fitted"] = last.fitted
+        scored = [_scored(view, last.index, *pick) for pick in last.ranked]
+        record["winner"], *record["runners_up"] = scored
+        if last.index is view.last_resort:
+            record["last_resort"] = True
+        if wished.regions and not set(last.tier).intersection(wished.regions):
+            record["region_fallback"] = True
+        return Decision(record)
+    most = [each.most_headroom(wished) for each in searches]
+    largest = max((region.largest[-1][0] for region in searches[0].looked_at()), default=None)
+    record["error"] = refusals.nothing_found(
+        wished,
+        record["servers"],
+        record["fell"],
+        max((headroom for headroom in most if headroom is not None), default=None),
+        largest,
+    )
+    return Decision(record)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A look through one index.
+
+    carrying: its regions, as labels and pin leave them. tried: those that were looked at; in the
+    last of them, `tier`, something was found. ranked: the best picks; none where nothing fits.
+    fitted: of how many servers.
+    """
+
+    index: Index
+    carrying: Regions
+    tried: list[str]
+    tier: list[str]
+    ranked: list[tuple[Pick, dict[str, int]]]
+    fitted: int
+
+    def looked_at(self) -> list[Region]:
+        """The regions that were tried."""
+        return [self.carrying[name] for name in self.tried]
+
+    def most_headroom(self, wished: Wish) -> int | None:
+        """Of the roomiest worker there, whether it fits or not; None: no worker."""
+        return Field(self.index, self.looked_at(), wished.cost, wished.avoid).most_headroom()
+
+
+def _search(index: Index, policy: Policy, wished: Wish, seed: str) -> _Search:
+    """The first regions in which anything fits, and what fits best there."""
+    carrying = _carrying(index, wished)
     tried: list[str] = []
     for tier in _tiers(policy, wished, carrying):
         tried += tier
-        field = _field(view, carrying, tier, wished)
+        regions = [carrying[name] for name in tier]
+        field = Field(index, regions, wished.cost, wished.avoid)
         ranked = list(islice(policy.ranked(field, seed), 1 + RUNNERS_UP))
         if ranked:
-            record = _record(view, policy, operation, wished)
             # What was tried before holds nothing that fits, so this field's size is of all.
-            record["fitted"] = fitted = field.size()
-            record["fell"] = _fell(view, carrying, tried, wished, fitted)
-            record["winner"], *record["runners_up"] = [_scored(view, *pick) for pick in ranked]
-            if wished.regions and not set(tier).intersection(wished.regions):
-                record["region_fallback"] = True
-            return Decision(record)
-    record = _record(view, policy, operation, wished)
-    record["fell"] = fell = _fell(view, carrying, tried, wished, 0)
-    most = _field(view, carrying, tried, wished).most_headroom()
-    largest = max((carrying[name].largest[-1][0] for name in tried), default=None)
-    record["error"] = refusals.nothing_found(wished, record["servers"], fell, most, largest)
-    return Decision(record)
+            return _Search(index, carrying, tried, tier, ranked, field.size())
+    return _Search(index, carrying, tried, [], [], 0)
 
 
 def fits(view: "View", router: "Router", cost: int) -> bool:
@@ -190,9 +239,8 @@ def _extend(view: "View", router: "Router", wished: Wish) -> Decision:
     return Decision(record)
 
 
-def _carrying(view: "View", wished: Wish) -> Regions:
+def _carrying(index: Index, wished: Wish) -> Regions:
     """The regions of all servers that carry the labels, or of the pinned one if it does."""
-    index = view.index
     if not wished.labels and wished.server_id is None:
         return index.regions
     servers: Iterable[str] = index.standings
@@ -214,11 +262,6 @@ def _tiers(policy: Policy, wished: Wish, carrying: Regions) -> list[list[str]]:
     return tiers
 
 
-def _field(view: "View", carrying: Regions, names: list[str], wished: Wish) -> Field:
-    regions = [carrying[name] for name in names]
-    return Field(view.index, regions, wished.cost, wished.avoid)
-
-
 def _record(view: "View", policy: Policy, operation: str, wished: Wish) -> dict[str, Any]:
     """What every decision tells, as of one that looked at no server yet."""
     return {
@@ -233,21 +276,30 @@ def _record(view: "View", policy: Policy, operation: str, wished: Wish) -> dict[
     }
 
 
-def _fell(
-    view: "View", carrying: Regions, tried: list[str], wished: Wish, fitted: int
-) -> dict[str, int]:
-    """How many servers fell to each reason that any fell to; O(regions + servers to avoid)."""
-    index = view.index
+def _fell_in(searches: list[_Search], wished: Wish) -> dict[str, int]:
+    """How many servers fell to each reason that any fell to."""
+    fell: Counter[str] = Counter()
+    for search in searches:
+        # Who was damped is looked at again: for the last resort it is no reason.
+        del fell[DAMPED]
+        fell.update(_fell(search, wished))
+    # Plain strings: a member of an enumeration is no key that every JSON encoder takes.
+    return {str(reason): count for reason, count in sorted(fell.items()) if count}
+
+
+def _fell(search: _Search, wished: Wish) -> dict[str, int]:
+    """How many servers of one index fell to each reason; O(regions + servers to avoid)."""
+    index, carrying = search.index, search.carrying
     everyone: Regions = index.regions
     if wished.server_id is not None:
-        everyone = index.among([wished.server_id])
+        everyone = index.among({wished.server_id}.intersection(index.standings))
     fell: dict[str, int] = {}
     serving = 0
     for region in everyone.values():
         serving += region.serving()
         for reason, count in region.out.items():
             fell[reason] = fell.get(reason, 0) + count
-    here = [carrying[name] for name in tried]
+    here = search.looked_at()
     labelled = serving if carrying is everyone else _serving(carrying.values())
     in_regions = labelled if len(here) == len(carrying) else _serving(here)
     # CPU is the last but one reason, and only counts for servers that come so far.
@@ -262,16 +314,15 @@ def _fell(
     fell[refusals.REGIONS] = labelled - in_regions
     fell[refusals.AVOIDED] = len(avoided)
     fell[CPU] = hot
-    fell[refusals.FULL] = in_regions - len(avoided) - hot - fitted
-    # Plain strings: a member of an enumeration is no key that every JSON encoder takes.
-    return {str(reason): count for reason, count in sorted(fell.items()) if count}
+    fell[refusals.FULL] = in_regions - len(avoided) - hot - search.fitted
+    return fell
 
 
 def _serving(regions: Iterable[Region]) -> int:
     return sum(region.serving() for region in regions)
 
 
-def _scored(view: "View", pick: Pick, parts: dict[str, int]) -> dict[str, Any]:
+def _scored(view: "View", index: Index, pick: Pick, parts: dict[str, int]) -> dict[str, Any]:
     """A candidate as the decision records it: what was known of it, and how it was ranked."""
     server_id, worker_id = pick.server_id, pick.worker_id
     if worker_id == NO_WORKER:
@@ -289,7 +340,7 @@ def _scored(view: "View", pick: Pick, parts: dict[str, int]) -> dict[str, Any]:
         "permille": pick.permille,
         **parts,
     }
-    share = view.index.share_permille(server_id)
+    share = index.share_permille(server_id)
     if share is not None:
         scored["share_permille"] = share
     return scored

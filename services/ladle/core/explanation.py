@@ -16,6 +16,7 @@ _RULED_OUT = {
     "drained": "was drained",
     "conflicting": "had ports that another server had first",
     "no-workers": "had no running worker",
+    "damped": "had come and gone too often of late",
     "labels": "did not carry the labels asked for",
     "regions": "stood in another region",
     "avoided": "was to be avoided",
@@ -89,6 +90,8 @@ def _state(place: Json) -> str:
 def _beaten(decision: Json, pinned: Json) -> list[str]:
     """By whom, and by what: regions come first, then what the policy compares."""
     mine, winner, policy = pinned["winner"], decision["winner"], decision["policy"]
+    if pinned.get("last_resort") and not decision.get("last_resort"):
+        return ["But it had come and gone too often of late, and others could take the room."]
     if not decision.get("region_fallback"):
         if pinned.get("region_fallback"):
             return ["But it stood in no region that the caller listed, and there was room in one."]
@@ -192,6 +195,8 @@ def _chosen(decision: Json) -> list[str]:
     others = [f"{_worker(other)} ({_full(other)})" for other in decision["runners_up"]]
     if others:
         lines.append(f"Next would have been {', then '.join(others)}.")
+    if decision.get("last_resort"):
+        lines.append("It had come and gone too often of late, but no other server could take it.")
     if decision.get("region_fallback"):
         lines.append("No region that the caller listed had room, so another one serves.")
     return lines

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 from sortedcontainers import SortedDict, SortedList
 
+from ladle.core.damping import DAMPED, is_damped
 from ladle.core.slow_start import STEPS, step_of
 from ladle.core.words import Administration, Liveness
 
@@ -164,7 +165,9 @@ class Index:
     among new ones is like the others, and the few that are not could not carry all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_damped: bool = False) -> None:
+        """of_damped: it holds only servers that another one has out as damped, and has them in."""
+        self._of_damped = of_damped
         self.regions: dict[str, Region] = {}
         self.standings: dict[str, Standing] = {}
         self.starting: set[str] = set()  # servers that serve, in slow start
@@ -195,7 +198,7 @@ class Index:
         if server is None:
             new = None
         elif old is None or None in workers or not server.places_workers:
-            new = standing_of(view, server, slow_start_counts=self.slow_start_counts)
+            new = self._standing_of(view, server)
         else:
             new = _with_loads(view, old, server_id, workers, self._weight(old.step))
         if old == new:
@@ -221,6 +224,13 @@ class Index:
         if server_id not in self.starting or not self.slow_start_counts:
             return None
         return self.standings[server_id].step * 1000 // STEPS
+
+    def _standing_of(self, view: "View", server: "Server") -> Standing | None:
+        server_id = server.server_id
+        if self._of_damped and not is_damped(view, server_id):
+            return None
+        weight = self._weight(step_of(view, server_id))
+        return standing_of(view, server, weight, of_damped=self._of_damped)
 
     def _weight(self, step: int) -> int:
         return step if self.slow_start_counts else STEPS
@@ -278,16 +288,25 @@ def together(workers: list["Worker"]) -> tuple[int, int]:
     return sum(worker.capacity for worker in workers), cpu_permille
 
 
-def standing_of(view: "View", server: "Server", *, slow_start_counts: bool = True) -> Standing:
-    """Whether rooms may be placed on a server, and on which of its workers; from the rows."""
+def standing_of(
+    view: "View", server: "Server", weight: int, *, of_damped: bool = False
+) -> Standing | None:
+    """Whether rooms may be placed on a server, and on which of its workers; from the rows.
+
+    weight: of STEPS, in slow start. of_damped: as if it were not damped; None where it is out for
+    another reason.
+    """
     step = step_of(view, server.server_id)
-    weight = step if slow_start_counts else STEPS
     rows = _workers(view, server.server_id)
     capacities = [row.capacity for row in rows]
     largest = max(capacities, default=0) if server.places_workers else sum(capacities)
     region, labels = server.region or NO_REGION, server.labels
     running = [row for row in rows if row.state == "running"]
-    out = _why_out(server) or (None if running else NO_WORKERS)
+    out = _why_out(view, server, running)
+    if of_damped:
+        if out != DAMPED:
+            return None
+        out = None
     if out is not None:
         return Standing(region, labels, out, (), (), 0, largest, step)
     if server.places_workers:
@@ -394,10 +413,14 @@ def _swap(lines: SortedList, old: tuple[int, str] | None, new: tuple[int, str] |
             lines.add(new)
 
 
-def _why_out(server: "Server") -> str | None:
+def _why_out(view: "View", server: "Server", running: list["Worker"]) -> str | None:
     """The first reason of the server itself, in the order in which decisions filter."""
     if server.liveness != Liveness.UP:
         return server.liveness
     if server.administration != Administration.OPEN:
         return server.administration
-    return CONFLICTING if server.conflicting_with is not None else None
+    if server.conflicting_with is not None:
+        return CONFLICTING
+    if not running:
+        return NO_WORKERS
+    return DAMPED if is_damped(view, server.server_id) else None

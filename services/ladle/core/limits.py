@@ -21,6 +21,9 @@ class Limits:
     hold_ms_max: int = HOLD_MS_MAX  # what a caller may ask for
     settle_ms: int = 120_000  # in which a reservation fades towards what is seen
     slow_start_ms: int = 0  # in which a server that is new or back gets its whole share; 0: at once
+    flap_ms: int = 0  # what one flap of a server costs: forgiven after so long; 0: no damping
+    flap_limit: int = 2  # so many are free; with more a server gets rooms last
+    damped_ms_max: int = 1_800_000  # after its last flap
     stale_intervals: int = 3  # silent for so many status intervals: nothing new there
     lost_intervals: int = 12  # silent for so many: its active rooms are stranded
     bus_out_ms: int = 600_000  # how long a mass silence is the bus's fault while others speak

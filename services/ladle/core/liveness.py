@@ -10,13 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ladle.core import closings, ports, room, slow_start
+from ladle.core import closings, damping, ports, room, slow_start
 from ladle.core.rows import Server, changed
 from ladle.core.step import Step
 from ladle.core.view import View
 from ladle.core.words import Liveness
 
 UP, STALE, LOST = Liveness.UP, Liveness.STALE, Liveness.LOST
+REGISTERED = "registered"
+"""Why a server that nobody knew is up."""
+
 BUS = "bus-silence"
 """State of the cell while losses are suspended: since when, and until when, others spoke."""
 
@@ -127,6 +130,12 @@ def start_slowly(step: Step, server_id: str, reason: str) -> None:
     slow_start.begin(step, server_id)
 
 
+def count_flap(step: Step, server_id: str, reason: str) -> None:
+    """It was here before, and went."""
+    if reason != REGISTERED:
+        damping.count(step, server_id)
+
+
 def say_up(step: Step, server_id: str, reason: str) -> None:
     _say(step, "server-up", server_id, reason)
 
@@ -144,7 +153,7 @@ def _say(step: Step, event: str, server_id: str, reason: str) -> None:
     step.say(event, server_id=server_id, incarnation=incarnation, reason=reason)
 
 
-RESTART = Cell(UP, (hear, lose_life, end_closings, reclaim_ports, start_slowly, say_up))
+RESTART = Cell(UP, (hear, lose_life, end_closings, reclaim_ports, start_slowly, count_flap, say_up))
 BACK = Cell(
     UP,
     (
@@ -155,6 +164,7 @@ BACK = Cell(
         reclaim_ports,
         ask_again,
         start_slowly,
+        count_flap,
     ),
 )
 LOSE = Cell(LOST, (give_up, say_lost, lose_rooms, pause_closings, free_ports))

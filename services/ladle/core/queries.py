@@ -3,7 +3,7 @@
 from heapq import nsmallest
 from typing import Any
 
-from ladle.core import answer
+from ladle.core import answer, damping
 from ladle.core.administration import why_drained
 from ladle.core.answer import Reply
 from ladle.core.capacity import most_headroom
@@ -92,6 +92,7 @@ def _server(view: View, server: Server) -> dict[str, Any]:
         "incarnation": server.incarnation,
         "conflicting_with": server.conflicting_with,
         "share_permille": view.index.share_permille(server_id),
+        **damping.told(view, server_id),
         "silent_ms": max(0, view.recorded_at_ms - server.heard_at_ms),
         "rooms": len({key[0] for key in view.routers_on.get(server_id, ())}),
         "workers": [

@@ -15,7 +15,7 @@ def begin(step: Step, server_id: str, incarnation: int, sequenced: bool) -> None
     """A server speaks in a life that is newer than any known: that one has ended."""
     view = step.view
     known = view.servers.get(server_id)
-    reason = "registered" if known is None else "restarted"
+    reason = liveness.REGISTERED if known is None else "restarted"
     server = changed(known) if known is not None else Server(server_id, claimed_offset=step.offset)
     server.incarnation, server.sequenced = incarnation, int(sequenced)
     server.watermark, server.received_above = 0, "[]"

@@ -7,7 +7,7 @@ has caught up with what had piled up: a silence that is only unread must end not
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ladle.core import closings, liveness, room, slow_start
+from ladle.core import closings, damping, liveness, room, slow_start
 from ladle.core.rows import changed
 from ladle.core.step import ImpossibleState, Step
 from ladle.core.view import View
@@ -76,5 +76,7 @@ DUE: Mapping[str, Callable[[Step, Any], None]] = {
     "event-seen": _evict("event_seen"),
     "register": _asked,
     slow_start.SLOW_START: slow_start.go_on,
+    damping.FLAPS: damping.forgive,
+    damping.DAMPED: damping.release,
 }
 """Kind -> what is done with the key; the kinds are those that View schedules."""

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from sortedcontainers import SortedList
 
+from ladle.core.damping import DAMPED
 from ladle.core.index import Index
 from ladle.core.limits import Limits, overridden
 from ladle.core.load import Load
@@ -113,6 +114,7 @@ class View:
         self.silent: SortedList = SortedList()  # (heard_at_ms, server_id) of those that are stale
         self.loads = Load()  # running sums of every worker
         self._index = Index()  # workers by region and headroom; see `index`
+        self._last_resort = Index(of_damped=True)
         self._index_due: dict[str, set[str | None]] = {}  # servers, and which of their workers
         self._changed: set[str] = set()  # servers that changed in this record
         self._table_of: dict[type[Any], _Table] = {
@@ -153,10 +155,20 @@ class View:
         Most records decide nothing, and a replay decides nothing at all. What it holds is a
         function of the rows, so when and in which order it looks makes no difference.
         """
-        if self._index_due:
-            self._index.look_again(self, self._index_due)
-            self._index_due.clear()
+        self._look_again()
         return self._index
+
+    @property
+    def last_resort(self) -> Index:
+        """Of the servers that are out in `index` for being damped alone, as if they were not."""
+        self._look_again()
+        return self._last_resort
+
+    def _look_again(self) -> None:
+        if self._index_due:
+            for index in (self._index, self._last_resort):
+                index.look_again(self, self._index_due)
+            self._index_due.clear()
 
     def _touch(self, server_id: str, worker_id: str | None) -> None:
         """The index is to look at this worker again; None: at all of the server."""
@@ -340,7 +352,8 @@ def _setting(view: View, key: str, old: Setting | None, new: Setting | None) -> 
     view.limits = overridden(
         {name: orjson.loads(row.value) for name, row in view.settings.items()},
     )
-    # Whether a worker is in or out depends on cpu_permille_max, its order on slow_start_ms.
+    # Whether a worker is in or out depends on cpu_permille_max and flap_ms, its order on
+    # slow_start_ms.
     if view.limits != before:
         for server_id in view.servers:
             view._touch(server_id, None)
@@ -348,7 +361,7 @@ def _setting(view: View, key: str, old: Setting | None, new: Setting | None) -> 
 
 def _timer(view: View, key: Pair, old: Timer | None, new: Timer | None) -> None:
     view.schedule.set(key[0], key[1], new.due_ms if new else None)
-    if key[0] == SLOW_START:
+    if key[0] in (SLOW_START, DAMPED):
         view._touch(key[1], None)
 
 

@@ -120,6 +120,22 @@ class PlacementSettings(ClientSettings):
         description="In this time a server that is new or back grows into its whole share of the "
         "load; 0: it has it at once",
     )
+    flap_ms: int = Field(
+        300_000,
+        ge=0,
+        le=86_400_000,
+        description="What a return from lost or a restart costs a server: forgiven after so long, "
+        "one after the other; 0: no damping",
+    )
+    flap_limit: int = Field(
+        2, ge=1, le=100, description="So many are free; a server with more gets new rooms last"
+    )
+    damped_ms_max: int = Field(
+        1_800_000,
+        ge=1_000,
+        le=86_400_000,
+        description="How long after its last flap at the most",
+    )
     cpu_permille_max: int = Field(
         850, ge=1, le=1_000, description="Nothing new on a worker at or above this CPU"
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ladle.core.damping import is_damped
 from ladle.core.load import cost
 from ladle.core.slow_start import SLOW_START
 from ladle.core.view import View
@@ -34,6 +35,10 @@ class ViewCollector(Collector):
         yield states
         starting = sum(kind == SLOW_START for kind, _ in view.timers)
         yield GaugeMetricFamily("ladle_servers_starting", "Servers in slow start.", value=starting)
+        damped = sum(is_damped(view, server_id) for server_id in view.servers)
+        yield GaugeMetricFamily(
+            "ladle_servers_damped", "Servers that flapped and get rooms last.", value=damped
+        )
         yield GaugeMetricFamily("ladle_rooms", "Rooms with a home.", value=len(view.rooms))
         yield from self._loads(view)
 

@@ -136,3 +136,4 @@ def derived(view: View) -> None:
     assert again.claims == view.claims
     assert again.silent == view.silent
     assert again.index.standings == view.index.standings
+    assert again.last_resort.standings == view.last_resort.standings
