@@ -124,7 +124,18 @@ async def servers(
             )
             await stack.enter_async_context(publisher)
             await publisher.wait_registered()
+        await _until_known(broker_url, cell, count)
         yield
+
+
+async def _until_known(broker_url: str, cell: str, count: int) -> None:
+    """The broker has the registrations; a request comes by another queue, and may overtake them."""
+    async with (
+        asyncio.timeout(60),
+        PlacementClient.connect(broker_url, cell=cell, timeout_ms=10_000) as client,
+    ):
+        while sum(s.liveness == "up" for s in (await client.view()).servers) < count:
+            await asyncio.sleep(0.02)
 
 
 async def keep_asking(

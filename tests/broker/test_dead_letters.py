@@ -174,3 +174,19 @@ async def test_the_broker_gives_up_at_the_delivery_limit(
 async def test_an_undeclared_cell_is_refused(broker_url: str) -> None:
     with pytest.raises(Refused, match="declare it first"):
         await letters(broker_url, Topology("nowhere"))
+
+
+async def test_a_letter_that_is_refused_again_at_once_is_given_back_once(
+    broker_url: str, cell: str
+) -> None:
+    """It was met again behind the others, given back again, and so on."""
+    topology = Topology(cell)
+    await declare(broker_url, topology)
+    link = AioPikaLink(broker_url)
+    await link.open()
+    # Its origin is the dead letters' own exchange: whoever gives it back finds it here at once.
+    message = Message(b"{}", exchange=topology.placement_dead, routing_key="room-created.sfu-a")
+    await link.publish(dead_letter(message, topology, "bad-data", "as it was"))
+    await link.close()
+    assert (await requeue(broker_url, topology)).done == 1
+    assert len(await letters(broker_url, topology)) == 1

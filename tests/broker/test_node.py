@@ -99,7 +99,7 @@ class Unrooted(PrivateNode):
     def _prefix(self) -> list[str]:
         return []
 
-    def _inside(self, path: Path) -> str:
+    def inside(self, path: Path) -> str:
         return str(path)
 
 

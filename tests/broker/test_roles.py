@@ -21,7 +21,9 @@ from ladle.broker.users_file import BadUsersFile, hashed, read, together, write
 from ladle_contracts.topology import Topology
 from tests.fixtures.roles import Imported, imported_users
 
-CELLS = ("default", "eu")
+CELLS_AND_BROKERS = [
+    (cell, broker) for broker in ("private_broker", "other_broker") for cell in ("default", "eu")
+]
 NAMES = {
     Role.MEDIA_SERVER: ["sfu-1", "rack=sfu-2,sfu-3"],
     Role.GATEWAY: ["gateway=sfu-4", "any-gateway"],
@@ -38,14 +40,12 @@ def everyone() -> list[User]:
     return [user for role, names in NAMES.items() for user in users_of(role, names)]
 
 
-@pytest.fixture(scope="module", params=CELLS)
-def imported(
-    request: pytest.FixtureRequest,
-    private_broker: PrivateNode,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Imported]:
-    folder = tmp_path_factory.mktemp("definitions")
-    with imported_users(private_broker, Topology(request.param), everyone(), folder) as made:
+@pytest.fixture(scope="module", params=CELLS_AND_BROKERS, ids="-".join)
+def imported(request: pytest.FixtureRequest) -> Iterator[Imported]:
+    """On the machine's own RabbitMQ, and on another one where the tests were told of it."""
+    cell, broker = request.param
+    node: PrivateNode = request.getfixturevalue(broker)
+    with imported_users(node, Topology(cell), everyone(), node.base) as made:
         yield made
 
 

@@ -181,6 +181,31 @@ def test_a_successful_probe_renews_freshness_and_not_load(cell: Cell) -> None:
     assert cell.view.workers["a", "0"].observed == 30
 
 
+def test_a_successful_probe_says_nothing_of_rooms(cell: Cell) -> None:
+    """Neither of those that run, as a complete status would, nor of one that is only held."""
+    cell.register("a", life=None, sequence=None, liveness="probe")
+    cell.created("running", "a", life=None, sequence=None)
+    cell.allocate("held")
+    cell.wait(5_000)
+    outcome = cell.status("a", life=None, sequence=None)
+    assert said(outcome) == []
+    assert (cell.phase("running"), cell.phase("held")) == ("active", "held")
+
+
+def test_a_successful_probe_brings_a_silent_server_back(cell: Cell) -> None:
+    """A failed one is silence, and silence counts as it does for servers that speak."""
+    for server in ("a", "b", "c"):
+        cell.register(server, life=None, sequence=None, liveness="probe")
+    for _ in range(4):
+        cell.wait(4_000)
+        for server in ("b", "c"):
+            cell.status(server, life=None, sequence=None)
+    assert cell.view.servers["a"].liveness == Liveness.STALE
+    outcome = cell.status("a", life=None, sequence=None)
+    assert said(outcome) == ["server-up"]
+    assert cell.view.servers["a"].liveness == Liveness.UP
+
+
 # --- ports ---------------------------------------------------------------------------------------
 
 

@@ -66,7 +66,8 @@ async def starting(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    # A process of its own takes its time on a busy machine.
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 

@@ -166,9 +166,14 @@ async def requeue(
     outcome = Requeued()
     async with connected(url, ssl_context, timeout_s) as connection:
         publishing = await connection.channel(on_return_raises=True)
-        async for channel, tag, found in _taken(connection, topology):
-            if (ids is not None and found.id not in ids) or reason not in (None, found.reason):
-                continue
+        # All are taken before the first is given back: one that is refused again at once would be
+        # met behind the others, given back again, and so on.
+        wanted = [
+            (channel, tag, found)
+            async for channel, tag, found in _taken(connection, topology)
+            if (ids is None or found.id in ids) and reason in (None, found.reason)
+        ]
+        for channel, tag, found in wanted:
             try:
                 await _publish_again(publishing, found)
             except (DeliveryError, ChannelNotFoundEntity) as error:

@@ -157,7 +157,7 @@ class PrivateNode:
         self._write_files()
         command = ["/bin/sh", "-c", SUPERVISOR, "ladle-broker"]
         self._process = subprocess.Popen(
-            [*self._prefix(), *command, self._inside(server), self._inside(self.log)],
+            [*self._prefix(), *command, self.inside(server), self.inside(self.log)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._environment(),
@@ -179,7 +179,7 @@ class PrivateNode:
 
     def ctl(self, *arguments: str, timeout_s: float = 60.0) -> str:
         """Run rabbitmqctl against the node and return what it prints; about 1.6 s a call."""
-        script = self._inside(self.root / RABBITMQ_BIN / "rabbitmqctl")
+        script = self.inside(self.root / RABBITMQ_BIN / "rabbitmqctl")
         done = subprocess.run(
             [*self._prefix(), script, *arguments],
             env=self._environment(),
@@ -227,7 +227,7 @@ class PrivateNode:
     def _prefix(self) -> list[str]:
         return [] if self.root == Path("/") else ["chroot", str(self.root)]
 
-    def _inside(self, path: Path) -> str:
+    def inside(self, path: Path) -> str:
         """`path` as the node sees it."""
         return "/" + str(path.absolute().relative_to(self.root))
 
@@ -253,15 +253,15 @@ class PrivateNode:
             return []
         return [
             f"listeners.ssl.1 = {self.host}:{self.tls_port}",
-            f"ssl_options.cacertfile = {self._inside(self._tls.ca)}",
-            f"ssl_options.certfile = {self._inside(self._tls.certificate)}",
-            f"ssl_options.keyfile = {self._inside(self._tls.key)}",
+            f"ssl_options.cacertfile = {self.inside(self._tls.ca)}",
+            f"ssl_options.certfile = {self.inside(self._tls.certificate)}",
+            f"ssl_options.keyfile = {self.inside(self._tls.key)}",
             f"ssl_options.verify = {'verify_peer' if self._tls.asks_clients else 'verify_none'}",
             f"ssl_options.fail_if_no_peer_cert = {str(self._tls.asks_clients).lower()}",
         ]
 
     def _environment(self) -> dict[str, str]:
-        base = self._inside(self.base)
+        base = self.inside(self.base)
         return {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
