@@ -67,7 +67,7 @@ class Pipeline:
         self._in_flight_max = in_flight_max
         self._new_id = new_id
         self._items: deque[Item] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -162,8 +162,8 @@ class Pipeline:
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def _attempt(self, item: Item) -> None:
         item.attempts += 1
