@@ -47,6 +47,8 @@ def test_the_laws_hold_whatever_goes_wrong() -> None:
     [
         # A request that waited too long is answered and acked, and nothing of it is journaled.
         (1054, 6, "reorder,isolate"),
+        # So is one that nobody could have read, which is found out only when it is its turn.
+        (620, 28, "store-slow,freeze,isolate,broker-restart,poison"),
         # A room was created anew on a server whose worker had died while nobody heard it.
         (
             1391,
@@ -55,7 +57,7 @@ def test_the_laws_hold_whatever_goes_wrong() -> None:
             "worker-dies,poison",
         ),
     ],
-    ids=["refused unrecorded", "created anew"],
+    ids=["refused unrecorded", "refused unread", "created anew"],
 )
 def test_what_broke_a_law_once(seed: int, steps: int, only: str) -> None:
     """As the command that repeated it says; a seed means another run once its draws change."""

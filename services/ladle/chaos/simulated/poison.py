@@ -22,7 +22,7 @@ BODIES = (
 def poison(world: World, draw: Random) -> None:
     """A burst of them, from a backend's connection."""
     backend = draw.choice(world.backends)
-    for _ in range(draw.randint(1, 3)):
+    for number in range(draw.randint(1, 3)):
         body = draw.choice(BODIES)
         if draw.random() < 0.5:
             key = draw.choice(
@@ -35,7 +35,7 @@ def poison(world: World, draw: Random) -> None:
                 draw.choice(("allocate", "release", "lookup", "fly")),
                 body,
                 reply_to=draw.choice(("reply.nobody", "placement.inbox", None)),
-                correlation_id="c",
+                correlation_id=f"poison-{world.step}-{number}",
             )
         world.loop.spawn(backend.host, _publish(backend.link, message))
 

@@ -103,13 +103,14 @@ class WireLaws:
         digest = hashlib.sha256(message.body).hexdigest()
         if digest in self._journal.rejected:
             return
+        # Too much at once: whoever asked was told that nothing was done, before the ack. Nobody
+        # has read it then, and it may be one that nobody can.
+        if message.correlation_id in self._told_undone:
+            return
         try:
             request = decode_request(message)
         except ContractViolation as violation:
             raise Violation("nothing is acked before it is durable", str(violation)) from violation
-        # Too much at once: whoever asked was told that nothing was done, before the ack.
-        if request.correlation_id in self._told_undone:
-            return
         question = (request.user or "", request.operation, request.request_id)
         if question not in self._journal.questions:
             raise Violation("nothing is acked before it is durable", f"request {question}")
