@@ -74,7 +74,7 @@ def simulate_seeds(
     seeds: Sequence[int], steps: int, kinds: Sequence[str] | None, jobs: int
 ) -> "SimulationReport":
     """All of them, `jobs` at a time, and what they came to."""
-    from ladle.chaos.simulated.report import SimulationReport
+    from ladle.chaos.simulated.report import SimulationReport, command_of
 
     report, failed = SimulationReport(seeds[0]), list["Outcome"]()
     with _workers(min(jobs, len(seeds))) as each:
@@ -83,6 +83,8 @@ def simulate_seeds(
             if outcome.violation is not None:
                 failed.append(outcome)
                 say(f"seed {outcome.seed}: {outcome.violation[0]}: {outcome.violation[1]}")
+                # Now: what is to come may take hours, and may be interrupted.
+                say(f"  again: {command_of(outcome)}")
             if report.seeds % PROGRESS_EVERY == 0:
                 say(f"{report.seeds} of {len(seeds)} seeds, {len(failed)} broke a law")
         if failed:
