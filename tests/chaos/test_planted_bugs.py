@@ -13,7 +13,7 @@ SEEDS_MAX = 500
 @pytest.mark.slow
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same seeds for all; without the bug the first two hundred break no law."""
+    """The same seeds for all; without the bug the first two thousand break no law."""
     plant(monkeypatch)
     outcomes = (simulate(seed, make_service) for seed in range(1, SEEDS_MAX + 1))
     assert any(outcome.violation for outcome in outcomes)

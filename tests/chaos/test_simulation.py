@@ -16,7 +16,7 @@ from ladle.commands.chaos_simulated import simulate_seeds
 from ladle.commands.simulated_service import make_service
 from ladle.placement.writer import Writer
 
-SEEDS = range(1, 201)
+SEEDS = range(1, 2_001)
 
 
 def run(seed: int, steps: int = 60, only: Iterable[str] | None = None) -> Outcome:
