@@ -1,6 +1,7 @@
 """`verify` in parts: its report is the one of a single pass, whatever is wrong and where."""
 
 import asyncio
+import multiprocessing
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -226,6 +227,23 @@ def test_a_source_that_fails_in_a_part_is_told_by_the_single_pass(file: Path) ->
     assert fold_part(str(file), None, part, lambda records, share: None) is None
     with pytest.raises(Unreadable):
         in_parts(str(file))
+
+
+def test_a_part_whose_process_dies_is_verified_in_one_pass(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed for the memory that it took, say: nothing of it counts, and nothing is lost."""
+    fold = parts._Processes.fold
+
+    def killed(processes: Any, *words: Any) -> "Future[Any]":
+        future = fold(processes, *words)
+        for process in multiprocessing.active_children():
+            process.kill()
+        return future
+
+    monkeypatch.setattr(parts._Processes, "fold", killed)
+    assert in_parts(str(file), 2) == in_one_pass(str(file))
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.usefixtures("no_single_pass")

@@ -39,8 +39,10 @@ class Part:
 
 
 def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Those that this process may use; not every system tells, which are then all it has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def verify_in_parts(
@@ -58,29 +60,37 @@ def verify_in_parts(
     least: records that a part has at least, but for the last one.
     """
     started = time.perf_counter()
-    rows = source.rows()
     parts = divided(source, jobs, least)
-    report = Report(source.name)
-    check = Check(report, source.claim())
-    if len(parts) > 1:
-        with _processes(len(parts) - 1) as processes:
-            others = [processes.fold(given, archive, part) for part in parts[:-1]]
-            tell = processes.progress(progress, report, source)
-            clean = _fold(check, source, parts[-1], tell)
-            while clean and wait(others, SAY_EVERY_S).not_done:
-                tell(report.records, None)
-            before = [other.result() for other in others] if clean else []
-        if clean and None not in before:
-            for each in before:
-                assert each is not None
-                check.absorb(each)
-            check.end(rows)
-            for finding in check.snapshots.kept(source):
-                report.findings.add(finding)
-            report.seconds = time.perf_counter() - started
-            return report
-    report = verify(source, progress)
+    report = _of_clean_parts(given, archive, source, parts, progress) if len(parts) > 1 else None
+    if report is None:
+        report = verify(source, progress)
     report.seconds = time.perf_counter() - started
+    return report
+
+
+def _of_clean_parts(
+    given: str, archive: Path | None, source: Source, parts: list[Part], progress: Progress
+) -> Report | None:
+    """The report where every part is clean, the last one folded here, beside the view's rows."""
+    rows = source.rows()
+    check = Check(Report(source.name), source.claim())
+    report = check.report
+    with _processes(len(parts) - 1) as processes:
+        others = [processes.fold(given, archive, part) for part in parts[:-1]]
+        tell = processes.progress(progress, report, source)
+        if not _fold(check, source, parts[-1], tell):
+            return None
+        while wait(others, SAY_EVERY_S).not_done:
+            tell(report.records, None)
+    for other in others:
+        # A process that failed, or that was killed for its memory, has checked nothing.
+        before = None if other.exception() is not None else other.result()
+        if before is None:
+            return None
+        check.absorb(before)
+    check.end(rows)
+    for finding in check.snapshots.kept(source):
+        report.findings.add(finding)
     return report
 
 
