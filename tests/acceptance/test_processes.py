@@ -23,6 +23,7 @@ from tests.fixtures.placement_process import PlacementProcess, placement_process
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 CALL_MS = 60_000
+CALLERS = 60
 
 
 async def holders(database_url: str) -> list[tuple[int, str]]:
@@ -117,6 +118,37 @@ async def test_a_zombie(broker_url: str, cell: str, postgres_url: str, tmp_path:
     terms = [record.term for record in await all_records(store)]
     await store.close()
     assert terms == sorted(terms), "nothing of a term after the next one has begun"
+    await the_journal_holds(postgres_url, promises)
+
+
+@pytest.mark.postgres
+async def test_a_frozen_writer_keeps_no_caller_waiting_past_its_time_out(
+    broker_url: str, cell: str, postgres_url: str, tmp_path: Path
+) -> None:
+    """All settings as shipped. Every other request goes to it, until the broker misses heartbeats
+    and gives them to the other one: before a caller, who asks again only twice, gives up."""
+    settings = {"amqp_url": broker_url, "cell": cell, "database_url": postgres_url}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    promises = Promises()
+    async with (
+        placement_process(tmp_path / "a", holder="frozen", **settings) as frozen,
+        PlacementClient.connect(broker_url, cell=cell) as client,
+    ):
+        await frozen.ready()
+        async with (
+            placement_process(tmp_path / "b", holder="other", **settings) as other,
+            servers(broker_url, cell, 3),
+        ):
+            await other.ready("standby")
+            frozen.send(signal.SIGSTOP)
+            await asyncio.gather(*(promises.ask(client, f"room-{n}") for n in range(CALLERS)))
+            assert promises.errors == []
+            assert len(promises.answers) == CALLERS
+            frozen.send(signal.SIGCONT)
+            await frozen.ready("standby")
+            assert await other.terminate() == 0, other.tail()
+        assert await frozen.terminate() == 0, frozen.tail()
     await the_journal_holds(postgres_url, promises)
 
 

@@ -34,7 +34,7 @@ from .held import Held
 from .lane import Lane, Sink
 from .publishing import Publishing
 from .reply_nodes import ReplyNodes
-from .subscribers import Subscribers, with_heartbeat
+from .subscribers import HEARTBEAT_S, Subscribers, with_heartbeat
 from .wire import Tap, Wire, wired_connection
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class FastLink:
         *,
         name: str = "ladle",
         ssl_context: ssl.SSLContext | None = None,
-        heartbeat_s: int = 10,
+        heartbeat_s: int = HEARTBEAT_S,
         reconnect_interval_ms: int = 1_000,
         connect_timeout_ms: int = 10_000,
         confirm_timeout_ms: int = 30_000,

@@ -18,7 +18,7 @@ from ladle_contracts.amqp_readable import ReadableFactory
 from ladle_contracts.link import LinkDown, LinkState, Message, OnMessages, Outgoing, Refused
 
 from .reply_nodes import ReplyNodes
-from .subscribers import Subscribers, with_heartbeat
+from .subscribers import HEARTBEAT_S, Subscribers, with_heartbeat
 
 
 class FastStreamSubscription:
@@ -61,7 +61,7 @@ class FastStreamLink(AioPikaLink):
         *,
         name: str = "ladle",
         ssl_context: ssl.SSLContext | None = None,
-        heartbeat_s: int = 10,
+        heartbeat_s: int = HEARTBEAT_S,
         reconnect_interval_ms: int = 1_000,
         connect_timeout_ms: int = 10_000,
         confirm_timeout_ms: int = 30_000,

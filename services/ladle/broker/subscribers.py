@@ -32,6 +32,11 @@ _WATCH_EVERY_S = 1.0
 _MISSING_CHECKS_MAX = 3
 
 
+HEARTBEAT_S = 3
+"""Of the placement service. The broker gives up a silent peer after two to three of these, aiormq
+after three of a second more, which is 12 s. Until then a frozen writer is still given requests."""
+
+
 def with_heartbeat(url: str, heartbeat_s: int) -> URL:
     """The address with a heartbeat, unless it names one: the default of 60 s is three minutes."""
     parsed = URL(url)
