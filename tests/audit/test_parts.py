@@ -2,7 +2,12 @@
 
 import asyncio
 import multiprocessing
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -244,6 +249,44 @@ def test_a_part_whose_process_dies_is_verified_in_one_pass(
     monkeypatch.setattr(parts._Processes, "fold", killed)
     assert in_parts(str(file), 2) == in_one_pass(str(file))
     assert not multiprocessing.active_children()
+
+
+def test_where_no_process_can_begin_one_pass_does_it_all(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("no more processes here")
+
+    monkeypatch.setattr(parts._Processes, "__init__", refuse)
+    assert in_parts(str(file), 2) == in_one_pass(str(file))
+
+
+PARENT = """
+import os, time
+from ladle.audit import parts
+if __name__ == "__main__":
+    with parts._processes(1) as processes:
+        print(processes.pool.submit(os.getpid).result(), flush=True)
+        time.sleep(600)
+"""
+
+
+def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "parent.py"
+    program.write_text(PARENT)
+    with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("the child stayed")
 
 
 @pytest.mark.usefixtures("no_single_pass")

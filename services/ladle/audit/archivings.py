@@ -71,8 +71,8 @@ class ArchiveCheck:
         self._named |= {each.first_offset: (record.offset, each) for each in told.segments}
 
     def absorb(self, before: "ArchiveCheck") -> None:
-        """Add what the check of an earlier part was told."""
-        self._named |= before._named
+        """Add what the check of an earlier part was told; the last word counts here too."""
+        self._named = before._named | self._named
         self.compared += before.compared
 
     def end(self) -> Iterator[Finding]:

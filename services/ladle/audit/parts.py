@@ -7,12 +7,13 @@ cannot check something, none of them counts: the journal is then verified in one
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,11 @@ def verify_in_parts(
     """
     started = time.perf_counter()
     parts = divided(source, jobs, least)
-    report = _of_clean_parts(given, archive, source, parts, progress) if len(parts) > 1 else None
+    report = None
+    if len(parts) > 1:
+        # Where this system lets nobody begin another process, or one dies, one pass does it all.
+        with suppress(OSError, ImportError, BrokenExecutor):
+            report = _of_clean_parts(given, archive, source, parts, progress)
     if report is None:
         report = verify(source, progress)
     report.seconds = time.perf_counter() - started
@@ -80,18 +85,31 @@ def _of_clean_parts(
         tell = processes.progress(progress, report, source)
         if not _fold(check, source, parts[-1], tell):
             return None
-        while wait(others, SAY_EVERY_S).not_done:
-            tell(report.records, None)
-    for other in others:
-        # A process that failed, or that was killed for its memory, has checked nothing.
-        before = None if other.exception() is not None else other.result()
-        if before is None:
-            return None
-        check.absorb(before)
+        before = _clean_ones(others, lambda: tell(report.records, None))
+    if before is None:
+        return None
+    for each in reversed(before):
+        check.absorb(each)
     check.end(rows)
     for finding in check.snapshots.kept(source):
         report.findings.add(finding)
     return report
+
+
+def _clean_ones(
+    others: "list[Future[Check | None]]", tell: Callable[[], None]
+) -> list[Check] | None:
+    """The checks of all other parts; None as soon as one is not clean."""
+    found: list[Check] = []
+    for other in others:
+        while wait([other], SAY_EVERY_S).not_done:
+            tell()
+        # A process that failed, or that was killed for its memory, has checked nothing.
+        check = None if other.exception() is not None else other.result()
+        if check is None:
+            return None
+        found.append(check)
+    return found
 
 
 def divided(source: Source, jobs: int, least: int) -> list[Part]:
@@ -172,8 +190,9 @@ class _Processes:
 
     def __init__(self, count: int) -> None:
         context = get_context("spawn")  # Not forked: this one has a thread for its database.
-        self._stop = context.Event()
-        self._read: Any = context.Array("q", count)
+        # Without locks: a child that is killed while it holds one would be waited for.
+        self._stop: Any = context.RawValue("b", 0)
+        self._read: Any = context.RawArray("q", count)
         self._begun = 0
         self.pool = ProcessPoolExecutor(count, context, _in_child, (self._stop, self._read))
 
@@ -193,7 +212,7 @@ class _Processes:
         return tell
 
     def close(self) -> None:
-        self._stop.set()
+        self._stop.value = 1
         self.pool.shutdown(cancel_futures=True)
 
 
@@ -213,6 +232,15 @@ def _in_child(*shared: Any) -> None:
     """Ctrl-C is the parent's to hear; it sets `stop`, and each child ends at its page's end."""
     _shared[:] = shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """A parent that is killed says nothing, and its children would stay for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _fold_in_child(number: int, given: str, archive: Path | None, part: Part) -> Check | None:
@@ -220,7 +248,7 @@ def _fold_in_child(number: int, given: str, archive: Path | None, part: Part) ->
 
     def tell(records: int, share: float | None) -> None:
         read[number] = records
-        if stop.is_set():
+        if stop.value:
             raise _Stopped
 
     try:
