@@ -121,6 +121,20 @@ def test_an_audit_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
         replay.audited(tmp_path, "verify", tmp_path / "none.db")
 
 
+def test_a_soak_that_went_wrong_says_so_in_few_words() -> None:
+    difference = {"sentence": "sfu-1 runs, and Ladle calls it stale"}
+    report = {
+        "view_matches_fleet": False,
+        "differences": [difference] * 100,
+        "allocations": {"errors": 2},
+    }
+    differ, callers, dead = soak._wrong(report, 3.0)
+    assert differ.startswith("fleet and view differ in 100 points, sfu-1 runs")
+    assert len(differ) < 200
+    assert (callers, dead) == ("2 callers got an error", "3 dead letters")
+    assert soak._wrong({"view_matches_fleet": True, "allocations": {"errors": 0}}, 0.0) == []
+
+
 def test_a_soak_compares_its_last_third_with_the_second() -> None:
     seen = soak.Soaked(
         rss=[(at, 100 + at * at) for at in range(9)],

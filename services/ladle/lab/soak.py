@@ -24,6 +24,8 @@ ROOMS_PER_S = 8.0
 ASK_EVERY_S = 0.1
 SAMPLES = 30
 """Looks at the service's memory, evenly spread."""
+SHOWN_MAX = 3
+"""Differences that an error names."""
 END_TIMEOUT_S = 120
 """For the fleet to compare itself with the view, and to leave."""
 
@@ -55,7 +57,8 @@ def run(
 ) -> list[Figure]:
     """Run the fleet, ask beside it ten times a second, and look at the service meanwhile.
 
-    Raises BenchError where fleet and view differ at the end, or a caller got an error.
+    Raises BenchError where fleet and view differ at the end, a caller got an error, or a letter is
+    dead.
     """
     with (
         declared_cell(amqp_url, bench_name()) as cell,
@@ -67,13 +70,27 @@ def run(
         report = json.loads(fleet.hear(END_TIMEOUT_S))
         dead = service.metric("ladle_dead_letters_total")
         events = service.metric("ladle_events_total")
-    if not report["view_matches_fleet"] or report["allocations"]["errors"]:
-        raise BenchError(f"fleet and view differ, or a caller got an error: {report}")
+    if found := _wrong(report, dead):
+        raise BenchError("; ".join(found))
     return [
         *compared(soaked, seconds),
         Figure("soak.events", events / seconds, "1/s", None, None, 1),
         Figure("soak.dead_letters", dead, "messages", 0, None, 1),
     ]
+
+
+def _wrong(report: dict[str, Any], dead: float) -> list[str]:
+    """What no soak may end with, in sentences: as few as a person reads."""
+    found: list[str] = []
+    if not report["view_matches_fleet"]:
+        differences = report.get("differences", [])
+        shown = "".join(f", {each['sentence']}" for each in differences[:SHOWN_MAX])
+        found.append(f"fleet and view differ in {len(differences)} points{shown}")
+    if errors := report["allocations"]["errors"]:
+        found.append(f"{errors} callers got an error")
+    if dead:
+        found.append(f"{dead:.0f} dead letters")
+    return found
 
 
 def compared(soaked: Soaked, seconds: float) -> list[Figure]:
