@@ -20,6 +20,7 @@ from ladle.placement.writer import Writer
 from ladle_contracts import client_calls, publisher_pipeline
 from ladle_contracts.clock import Clock
 from ladle_contracts.publisher import MediaServerPublisher
+from ladle_contracts.publisher_commands import CommandReader
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -88,6 +89,20 @@ def changed_rows_are_forgotten_at_times(patch: pytest.MonkeyPatch) -> None:
 
 def time_follows_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Timekeeper, "now_ms", lambda self: self._clock.unix_ms())
+
+
+def an_outcome_is_written_in_other_bytes(patch: pytest.MonkeyPatch) -> None:
+    """1 for true: equal in Python, another body and another hash."""
+    real = writer.apply
+
+    def numbers(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: numbers(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [numbers(each) for each in value]
+        return int(value) if isinstance(value, bool) else value
+
+    patch.setattr(writer, "apply", lambda *args: numbers(real(*args)))
 
 
 # --- the lease -----------------------------------------------------------------------------------
@@ -228,6 +243,17 @@ def the_publisher_uses_a_sequence_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MediaServerPublisher, "_status", twice)
 
 
+def a_command_is_not_acked(patch: pytest.MonkeyPatch) -> None:
+    """It stays with the broker, and comes again with each new connection, for ever."""
+
+    async def deaf(self: CommandReader) -> None:
+        self._consumer = await self._consume()
+        while not self._stopped:
+            await self._handle(await self._arrived.get())
+
+    patch.setattr(CommandReader, "run", deaf)
+
+
 def the_client_asks_again_with_a_new_id(patch: pytest.MonkeyPatch) -> None:
     attempt = client_calls.Calls._attempt
 
@@ -257,6 +283,7 @@ PLANTS: list[Plant] = [
     a_refused_batch_is_dropped,
     changed_rows_are_forgotten_at_times,
     time_follows_the_wall_clock,
+    an_outcome_is_written_in_other_bytes,
     a_fenced_writer_helps_itself_to_the_new_lease,
     the_outbox_takes_an_error_for_a_confirm,
     the_outbox_does_not_catch_up,
@@ -269,6 +296,7 @@ PLANTS: list[Plant] = [
     holds_never_run_out,
     the_publisher_takes_an_unknown_outcome_for_a_confirm,
     the_publisher_uses_a_sequence_twice,
+    a_command_is_not_acked,
     the_client_asks_again_with_a_new_id,
     the_client_takes_any_answer,
 ]

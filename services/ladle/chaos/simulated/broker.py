@@ -238,14 +238,10 @@ class Broker:
     def come_up(self) -> None:
         self.is_up = True
 
-    def backlog(self, names: Iterable[str]) -> int:
-        """What waits or is not acked in these queues."""
-        found = 0
-        for name in names:
-            queue = self.queues[name]
-            found += len(queue.waiting)
-            found += sum(len(consumer.unacked) for consumer in queue.consumers)
-        return found
+    def backlog(self, name: str) -> int:
+        """What waits or is not acked in a queue."""
+        queue = self.queues[name]
+        return len(queue.waiting) + sum(len(consumer.unacked) for consumer in queue.consumers)
 
 
 NUMBER = "x-simulated-number"

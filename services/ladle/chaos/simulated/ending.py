@@ -56,10 +56,8 @@ def what_is_open(world: World) -> str | None:
     term = writer.service.term if writer is not None else None
     if term is None or not term.caught_up:
         return "nobody writes, or the writer has not caught up"
-    topology = world.topology
-    backlog = world.broker.backlog((topology.inbox, topology.requests, topology.queries))
-    if backlog:
-        return f"{backlog} messages wait"
+    if found := _waits(world):
+        return found
     if any(backend.open_calls for backend in world.backends):
         return "a call is open"
     view = world.journal.view
@@ -79,6 +77,17 @@ def what_is_open(world: World) -> str | None:
         return f"holds that should be over: {overdue}"
     unpublished = world.wire.unpublished()
     return f"never published: {unpublished[:3]}" if unpublished else None
+
+
+def _waits(world: World) -> str | None:
+    """The first queue that is not empty; dead letters are kept, and streams empty themselves."""
+    topology, broker = world.topology, world.broker
+    shared = (topology.inbox, topology.requests, topology.queries, topology.answers)
+    for name in (*shared, *map(topology.command_queue, world.servers)):
+        # A server that nobody has told anything may have no queue: the first command makes it.
+        if name in broker.queues and (backlog := broker.backlog(name)):
+            return f"{backlog} messages wait in {name}"
+    return None
 
 
 def _differs(view: View, server: MediaServer) -> str | None:

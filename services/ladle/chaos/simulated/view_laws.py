@@ -1,11 +1,15 @@
 """What must hold in a view at any offset, computed from its rows alone."""
 
-from ladle.core.rows import Router, Worker
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from ladle.core.rows import Router, Stamp, Worker
 from ladle.core.view import View
 from ladle.core.words import Administration, Liveness, Phase
 
 LIVE = (Phase.ACTIVE, Phase.ACTIVE_HELD)
 HOLDING = (Phase.HELD, Phase.HELD_AGAIN, Phase.ACTIVE_HELD)
+Of = TypeVar("Of", Router, Stamp)
 
 
 def check(view: View) -> None:
@@ -26,12 +30,13 @@ def check_rows(view: View) -> None:
 
 def homes(view: View) -> None:
     """One home a room, and no row of a room that is nowhere."""
+    numbers: dict[str, list[int]] = {}
     for key, router in view.routers.items():
         assert router.room_id in view.rooms, key
         assert router.server_id in view.servers, key
+        numbers.setdefault(key[0], []).append(key[1])
     for room_id in view.rooms:
-        numbers = sorted(number for name, number in view.routers if name == room_id)
-        assert numbers == [0], (room_id, numbers)
+        assert numbers.get(room_id) == [0], (room_id, numbers.get(room_id))
 
 
 def phases(view: View) -> None:
@@ -67,24 +72,33 @@ def counters(view: View) -> None:
 
 def sums(view: View) -> None:
     """The running sums are the formula over the rows: nothing leaks and nothing counts twice."""
-    for worker in view.workers.values():
-        assert view.loads.used(worker.server_id, worker.worker_id) == used(view, worker), worker
+    routers, stamps = _by_worker(view.routers.values()), _by_worker(view.stamps.values())
+    for key, worker in view.workers.items():
+        needed = _used(worker, routers.get(key, ()), stamps.get(key, ()))
+        assert view.loads.used(*key) == needed, worker
 
 
 def used(view: View, worker: Worker) -> int:
     """The formula of load.py, from the rows of one worker."""
-    routers: list[Router] = [
-        row
-        for row in view.routers.values()
-        if (row.server_id, row.worker_id) == (worker.server_id, worker.worker_id)
-    ]
+    key = worker.server_id, worker.worker_id
+    return _used(
+        worker,
+        [row for row in view.routers.values() if (row.server_id, row.worker_id) == key],
+        [row for row in view.stamps.values() if (row.server_id, row.worker_id) == key],
+    )
+
+
+def _by_worker(rows: Iterable[Of]) -> dict[tuple[str, str | None], list[Of]]:
+    found: dict[tuple[str, str | None], list[Of]] = {}
+    for row in rows:
+        found.setdefault((row.server_id, row.worker_id), []).append(row)
+    return found
+
+
+def _used(worker: Worker, routers: Sequence[Router], stamps: Sequence[Stamp]) -> int:
     if worker.lists_rooms:
-        ended = sum(
-            stamp.seen
-            for stamp in view.stamps.values()
-            if (stamp.server_id, stamp.worker_id) == (worker.server_id, worker.worker_id)
-            and (stamp.incarnation, stamp.sequence) > (worker.incarnation, worker.status_sequence)
-        )
+        told = worker.incarnation, worker.status_sequence
+        ended = sum(stamp.seen for stamp in stamps if (stamp.incarnation, stamp.sequence) > told)
         seen = sum(row.seen for row in routers)
         wanted = sum(max(row.seen, row.reserved) for row in routers)
         return wanted + max(0, worker.observed - seen - ended)
