@@ -276,27 +276,35 @@ def the_client_takes_any_answer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(client_calls.Calls, "on_replies", first_come)
 
 
-PLANTS: list[Plant] = [
-    acks_before_the_commit,
-    replies_before_the_commit,
-    an_unknown_commit_is_taken_as_done,
-    a_refused_batch_is_dropped,
-    changed_rows_are_forgotten_at_times,
-    time_follows_the_wall_clock,
-    an_outcome_is_written_in_other_bytes,
-    a_fenced_writer_helps_itself_to_the_new_lease,
-    the_outbox_takes_an_error_for_a_confirm,
-    the_outbox_does_not_catch_up,
-    the_outbox_publishes_before_the_commit,
-    a_repeated_event_is_folded_again,
-    an_event_above_a_hole_is_taken_for_a_copy,
-    a_recalled_request_gets_another_answer,
-    a_recalled_event_is_not_acked,
-    capacity_leaks,
-    holds_never_run_out,
-    the_publisher_takes_an_unknown_outcome_for_a_confirm,
-    the_publisher_uses_a_sequence_twice,
-    a_command_is_not_acked,
-    the_client_asks_again_with_a_new_id,
-    the_client_takes_any_answer,
-]
+NOT_DURABLE = "nothing is acked before it is durable"
+NOT_IN_THE_JOURNAL = "every acknowledged allocation is in the journal"
+NOT_AT_REST = "after the faults stop, the view equals the servers' truth"
+NOT_PUBLISHED = "the outbox loses nothing"
+NOT_ITS_ANSWER = "each caller gets the answer to its own question"
+
+PLANTS: dict[Plant, set[str]] = {
+    acks_before_the_commit: {NOT_DURABLE},
+    replies_before_the_commit: {NOT_IN_THE_JOURNAL},
+    an_unknown_commit_is_taken_as_done: {NOT_DURABLE, NOT_IN_THE_JOURNAL},
+    a_refused_batch_is_dropped: {NOT_DURABLE},
+    changed_rows_are_forgotten_at_times: {"the tables are the journal"},
+    time_follows_the_wall_clock: {"time never goes back"},
+    an_outcome_is_written_in_other_bytes: {"the same inputs give the same outcome"},
+    a_fenced_writer_helps_itself_to_the_new_lease: {"an old term appends nothing"},
+    the_outbox_takes_an_error_for_a_confirm: {NOT_PUBLISHED, NOT_AT_REST},
+    the_outbox_does_not_catch_up: {NOT_PUBLISHED},
+    the_outbox_publishes_before_the_commit: {"nothing is said before it is durable"},
+    a_repeated_event_is_folded_again: {"duplicates change nothing"},
+    an_event_above_a_hole_is_taken_for_a_copy: {NOT_DURABLE},
+    a_recalled_request_gets_another_answer: {NOT_ITS_ANSWER},
+    a_recalled_event_is_not_acked: {NOT_AT_REST},
+    capacity_leaks: {"the view's laws"},
+    holds_never_run_out: {NOT_AT_REST},
+    the_publisher_takes_an_unknown_outcome_for_a_confirm: {"what is confirmed is at the broker"},
+    the_publisher_uses_a_sequence_twice: {NOT_AT_REST},
+    a_command_is_not_acked: {NOT_AT_REST},
+    the_client_asks_again_with_a_new_id: {"one call places one room"},
+    the_client_takes_any_answer: {NOT_ITS_ANSWER},
+}
+"""The laws that each may break. That the program met a defect is none of them: so ends what a
+changed signature made of a plant, too."""
