@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ladle.audit.archive_folder import ArchiveFolder, SegmentWriter
+from ladle.audit.archive_lock import held
 from ladle.audit.archivings import Archiving, last_archiving
 from ladle.audit.checkpoint import Checkpoint
 from ladle.audit.errors import Altered, Incomplete
@@ -80,7 +81,8 @@ class Archiver:
         progress: Progress = lambda records, of: None,
     ) -> None:
         self._store = store
-        self._folder = ArchiveFolder(folder)
+        self._path = folder
+        self._folder: ArchiveFolder  # Read once it is held.
         self._checkpoint = checkpoint
         self._clock = clock
         self._holder = holder
@@ -91,12 +93,17 @@ class Archiver:
     async def run(self) -> Archived:
         """Raises NothingToArchive, SourceError (the archive does not fit), StoreError, OSError.
 
-        Once more is always allowed.
+        SourceError also where another process writes to the folder. Once more is always allowed.
         """
+        with held(self._path, make=True):
+            self._folder = ArchiveFolder(self._path)
+            return await self._run()
+
+    async def _run(self) -> Archived:
+        head = await self._store.head()
         told = await last_archiving(self._store)
         dropped, snapshots = await self._end_the_last(told) if told else (0, 0)
         after = Head(told.last_offset, told.hash, 0) if told else Head(0, FIRST_PREV_HASH, 0)
-        head = await self._store.head()
         await self._hold_together(after, head)
         try:
             cut = await self._cut(after.offset)
@@ -202,7 +209,6 @@ class Archiver:
         The chain is followed on to the checkpoint, which signs what is archived by it alone.
         """
         folder = self._folder
-        folder.path.mkdir(parents=True, exist_ok=True)
         writer = SegmentWriter(folder.path)
         snapshots = [*folder.snapshots]
         hash_ = ""
@@ -246,16 +252,19 @@ class Archiver:
     async def _say(self, head: Head, cut: int, segments: tuple[Segment, ...]) -> int:
         """Append the record that anchors the segments; its offset.
 
-        head: of the journal before the segments were written.
+        head: of the journal before anything of the archive was read.
         """
         lease = await take_term(self._store, self._clock, self._holder)
         try:
-            erased = await self._store.history(
-                after_offset=head.offset, limit=1, kinds=(Kind.ERASED.value,)
+            meanwhile = await self._store.history(
+                after_offset=head.offset, limit=1, kinds=(Kind.ERASED.value, Kind.ARCHIVED.value)
             )
-            if erased:
-                # The segments may have what was erased; the next run writes them without it.
-                raise NothingToArchive("a room was erased meanwhile", "run it again")
+            if meanwhile:
+                # The segments may have what was erased, or lie in another folder by now; the next
+                # run writes them as they must be then.
+                erased = meanwhile[0].kind == Kind.ERASED
+                what = "a room was erased" if erased else "records were archived"
+                raise NothingToArchive(f"{what} meanwhile", "run it again")
             state = await self._store.load()
             payload: dict[str, Any] = {
                 "last_offset": cut,

@@ -4,14 +4,15 @@ Source: docs/adr/0030-erase-under-a-term-of-its-own.md.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from ladle.audit.archivings import last_archiving
+from ladle.audit.archive_lock import held
+from ladle.audit.archivings import Archiving, last_archiving
 from ladle.audit.erase_archive import ErasedArchive
 from ladle.audit.erasures import spans_of
 from ladle.audit.errors import BadSource
@@ -106,19 +107,25 @@ class Eraser:
         self._archive: ErasedArchive | None = None
         self._in_archive: set[int] = set()
         self._not_read = 0
+        self._told: Archiving | None = None
 
     async def run(self) -> Erased:
         """Find the records, take a term, erase them and say so in one transaction.
 
         A writer that is active loses its lease for that moment and takes it back by itself.
-        Raises StillKnown, NotPublished, SourceError (the archive cannot be read), OSError,
-        StoreError (LeaseLost: another process was faster; nothing was erased). Once more is always
-        allowed.
+        Raises StillKnown, NotPublished, SourceError (the archive cannot be read, or another process
+        writes to it), OSError, StoreError (LeaseLost: another process was faster; nothing was
+        erased). Once more is always allowed.
         """
+        with held(self._folder) if self._folder is not None else nullcontext():
+            return await self._run()
+
+    async def _run(self) -> Erased:
         await self._search_archive()
         await self._search()
         if not self._wanted():
             if self._archive is not None:
+                await self._still_the_last()
                 self._archive.let_go(self._cell)  # What a run left that was ended.
             return self._nothing()
         # Asked before the lease is taken: who is refused has disturbed nobody.
@@ -139,7 +146,7 @@ class Eraser:
 
     async def _search_archive(self) -> None:
         """Look at all records of the archive, or note that nobody did."""
-        told = await last_archiving(self._store)
+        self._told = told = await last_archiving(self._store)
         anchor = await self._store.record(told.said_by) if told else None
         if self._folder is None:
             self._not_read = told.last_offset if told else 0
@@ -218,7 +225,13 @@ class Eraser:
             raise StillKnown(self._room_id, known)
         return loaded(snapshot)
 
+    async def _still_the_last(self) -> None:
+        """Records that were archived since the search are in files that nobody looked at."""
+        if await last_archiving(self._store) != self._told:
+            raise LeaseLost("records were archived meanwhile: nothing was erased")
+
     async def _erase(self, lease: Lease, view: View) -> Erased:
+        await self._still_the_last()
         wanted = self._wanted()
         head = await self._store.head()
         if head.offset != self._found.upto:

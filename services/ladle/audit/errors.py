@@ -45,3 +45,7 @@ class Unreachable(SourceError):
     """Nothing could be read: no such file, no connection, no permission."""
 
     exit_code = UNREACHABLE
+
+
+class InUse(Unreachable):
+    """Another process writes there; two at once would undo each other's work."""
