@@ -92,17 +92,21 @@ def test_one_room_is_erased_at_a_time(archived: Pair, monkeypatch: pytest.Monkey
     assert (traces(folder, other), verified(url, folder).exit_code) == ([], 0)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_what_was_archived_meanwhile_was_not_looked_at(
-    begun: tuple[Pair, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
+    when: str, begun: tuple[Pair, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without --archive no folder is held: the room went on in the files, and was called erased."""
     (url, folder), archive_on = begun
     room, real = a_room((url, folder)), Eraser._search
 
     async def search(self: Eraser) -> None:
-        await real(self)
         monkeypatch.undo()
-        beside(archive_on)
+        if when == "before":  # Then nothing of the room is found any more.
+            beside(archive_on)
+        await real(self)
+        if when == "after":
+            beside(archive_on)
 
     monkeypatch.setattr(Eraser, "_search", search)
     with pytest.raises(LeaseLost, match="archived meanwhile"):

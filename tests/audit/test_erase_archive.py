@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ladle.audit.archive import Archiver
+from ladle.audit.archive import Archiver, NothingToArchive
 from ladle.audit.archive_folder import ArchiveFolder
 from ladle.audit.checkpoint import Checkpoint
-from ladle.audit.erase import Erased, Eraser
+from ladle.audit.erase import Erased, Eraser, StillKnown
 from ladle.audit.erase_archive import ErasedArchive
 from ladle.audit.errors import Altered, BadSource, Incomplete
 from ladle.audit.open import open_source
@@ -169,13 +169,97 @@ def test_who_is_killed_in_between_erases_again(
         patch.setattr(ErasedArchive, where, half)
         with pytest.raises(KeyboardInterrupt):
             erase(url, room, folder)
-    if where == "rewrite":
+    again = erase(url, room, folder) if where == "let_go" else None
+    if again:  # It was erased, and only the files were still the old ones.
+        assert (again.offset, traces(folder, room)) == (None, [])
+    else:
         assert verified(url, folder).exit_code == 0  # nothing happened
-    assert erase(url, room, folder).archived > 1
+        assert erase(url, room, folder).archived > 1
     assert verified(url, folder).exit_code == 0
     listed = {segment.name for segment in ArchiveFolder(folder).segments}
     assert {path.name for path in folder.glob("*.gz*")} == listed
     assert erase(url, room, folder) == Erased(None, 0, erase(url, room, folder).mentions)
+
+
+def cut_off(patch: pytest.MonkeyPatch, pair: Pair, room: str, where: str = "write") -> None:
+    """Erase it, and be killed when the records are committed and the folder is not yet done."""
+
+    def end(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with patch.context() as now:
+        now.setattr(ArchiveFolder, where, end)
+        if where == "tidy":  # The first one is that of what an earlier run left.
+            now.setattr(ArchiveFolder, "take_up", end_of_nothing)
+        with pytest.raises(KeyboardInterrupt):
+            erase(pair[0], room, pair[1], with_mentions=True)
+    assert said(left(pair[0]), Kind.ERASED)
+    assert traces(pair[1], room)
+
+
+def end_of_nothing(*_: Any) -> None:
+    """No erasure was cut off before."""
+
+
+@pytest.mark.parametrize("where", ["write", "tidy"])
+def test_the_erasing_of_another_room_takes_up_one_that_was_cut_off(
+    where: str, archived: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began with the files that the first had left listed, and anchored that room again."""
+    url, folder = archived
+    room = a_room(archived)
+    rooms = {each.room_id for each in whole(*archived) if each.room_id}
+    other = min(rooms - known(url) - {room})
+    cut_off(monkeypatch, archived, room, where)
+    assert erase(url, other, folder, with_mentions=True).archived
+    assert (traces(folder, room), traces(folder, other)) == ([], [])
+    assert [r for r in whole(url, folder) if r.room_id in (room, other)] == []
+    assert verified(url, folder).exit_code == 0
+
+
+def test_who_is_refused_has_taken_it_up_all_the_same(
+    archived: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, folder = archived
+    room = a_room(archived)
+    cut_off(monkeypatch, archived, room)
+    with pytest.raises(StillKnown):
+        erase(url, min(known(url)), folder)
+    assert (traces(folder, room), verified(url, folder).exit_code) == ([], 0)
+
+
+def test_archiving_takes_up_an_erasing_that_was_cut_off(
+    archived: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, folder = archived
+    room = a_room(archived)
+    cut_off(monkeypatch, archived, room)
+    last = left(url)[-1]
+    with pytest.raises(NothingToArchive):
+        archive(url, folder, Checkpoint("test", last.offset, last.hash))
+    assert (traces(folder, room), verified(url, folder).exit_code) == ([], 0)
+
+
+@pytest.mark.parametrize("what", ["gone", "changed"])
+def test_without_the_anchored_files_nothing_is_taken_up(
+    what: str, archived: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, folder = archived
+    room = a_room(archived)
+    cut_off(monkeypatch, archived, room)
+    files = sorted(path.name for path in folder.iterdir())
+    anew = min(folder.glob("*-1.jsonl.gz"))
+    if what == "gone":
+        files.remove(anew.name)
+        anew.unlink()
+    else:
+        anew.write_bytes(anew.read_bytes()[:-1] + b"!")
+    last = left(url)[-1]
+    with pytest.raises(Altered, match=f"is not the file that record {last.offset} anchors"):
+        erase(url, "another", folder)
+    with pytest.raises(Altered, match=f"is not the file that record {last.offset} anchors"):
+        archive(url, folder, Checkpoint("test", last.offset, last.hash))
+    assert sorted(path.name for path in folder.iterdir()) == files
 
 
 def test_without_the_archive_it_is_said_that_it_was_not_read(archived: Pair) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ladle.audit.archive_folder import ArchiveFolder, SegmentWriter
 from ladle.audit.archive_lock import held
-from ladle.audit.archivings import Archiving, last_archiving
+from ladle.audit.archivings import Archiving, anchored_files, last_archiving
 from ladle.audit.checkpoint import Checkpoint
 from ladle.audit.errors import Altered, Incomplete
 from ladle.audit.export import snapshots_in
@@ -35,7 +35,6 @@ DROPPED_AT_ONCE = 5_000
 
 SNAPSHOT_ADVICE = "`ladle db snapshot` makes one; it can be cut there as soon as it may"
 WAIT_ADVICE = "sign a newer checkpoint, or let the service run on, and try again"
-OTHER_ADVICE = "name the archive of this journal; `ladle audit verify` tells more"
 Progress = Callable[[int, int], None]
 """(records written, of how many)."""
 
@@ -121,18 +120,15 @@ class Archiver:
 
     async def _end_the_last(self, told: Archiving) -> tuple[int, int]:
         """What the journal says is archived must be in this folder; the database lets go of it."""
-        listed = {segment.first_offset: segment for segment in self._folder.segments}
+        listed = {segment.first_offset for segment in self._folder.segments}
         for segment in told.segments:
-            mine = listed.get(segment.first_offset)
-            if mine is None:
+            if segment.first_offset not in listed:
                 raise Incomplete(
                     f"record {told.said_by} says that records up to {told.last_offset} are in an "
                     f"archive, and {self._folder.path} has no {segment.name}",
                     "name the folder of that archive",
                 )
-            if mine != segment:
-                said = f"{segment.name} is not the file that record {told.said_by} anchors"
-                raise Altered(said, OTHER_ADVICE)
+        self._folder.take_up(await anchored_files(self._store), self._cell)
         dropped, last = 0, told.last_offset
         if await self._begins() <= last:
             before = told.segments[0].first_offset - 1

@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from hashlib import file_digest
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ladle.audit.archivings import Anchored
 from ladle.audit.errors import Altered, BadSource, Incomplete, Unreadable
 from ladle.audit.export_files import HashingFile, JsonLines
 from ladle.audit.export_rows import row_of
@@ -41,6 +43,8 @@ SEGMENT_NAME = re.compile(r"journal-[0-9]{12}(-[0-9]{1,6})?\.jsonl\.gz(\.part)?"
 """The first record's offset; and how often it was written anew, without what was erased."""
 
 COPY_ADVICE = "get it from another copy of the archive, a backup for example"
+
+OTHER_ADVICE = "name the archive of this journal; `ladle audit verify` tells more"
 
 
 class ArchiveFolder:
@@ -101,6 +105,38 @@ class ArchiveFolder:
         os.replace(unfinished, self.path / MANIFEST)
         sync_folder(self.path)
         self.exists = True
+
+    def take_up(self, anchored: Anchored, cell: str) -> None:
+        """End an erasure that was cut off behind its record: list the files that it anchors.
+
+        The listed ones are still those in which the room is. Raises Altered where neither they nor
+        others that are there are the anchored ones, and then changes nothing.
+        """
+        segments = tuple(self._as_anchored(segment, anchored) for segment in self.segments)
+        if segments != self.segments:
+            self.write(segments, self.snapshots, self.hash, cell)
+        self.tidy()
+
+    def _as_anchored(self, listed: Segment, anchored: Anchored) -> Segment:
+        said_by, segment = anchored.get(listed.first_offset, (0, listed))
+        if segment == listed:
+            return listed
+        # Erasing gives another name: under the same one the manifest itself was changed.
+        anew = segment.name != listed.name and segment.last_offset == listed.last_offset
+        if not anew or not self._holds(segment):
+            said = f"{listed.name} is not the file that record {said_by} anchors"
+            raise Altered(said, OTHER_ADVICE)
+        return segment
+
+    def _holds(self, segment: Segment) -> bool:
+        """Is the file there, listed or not, byte for byte?"""
+        if not SEGMENT_NAME.fullmatch(segment.name):
+            return False
+        try:
+            with (self.path / segment.name).open("rb") as file:
+                return file_digest(file, "sha256").hexdigest() == segment.sha256
+        except FileNotFoundError:
+            return False
 
     def tidy(self) -> None:
         """Remove segments that are not listed: begun, or written anew since."""

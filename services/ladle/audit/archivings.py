@@ -4,7 +4,7 @@ The record holds the digest of each segment, so the chain vouches for the archiv
 no record names, of records that the database no longer has, is one that nobody answers for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,10 @@ class Archiving:
     hash: str
     segments: tuple[Segment, ...]
     said_by: int
+
+
+Anchored = Mapping[int, tuple[int, Segment]]
+"""First record of a segment -> the record that named it last, and the file as it says."""
 
 
 class HasAnchors(Protocol):
@@ -48,6 +52,16 @@ async def last_archiving(store: HasAnchors) -> Archiving | None:
     found = [archiving_of(record) for record in await store.anchors(Kind.ARCHIVED)]
     told = [each for each in found if each is not None]
     return max(told, key=lambda each: (each.last_offset, each.said_by), default=None)
+
+
+async def anchored_files(store: HasAnchors) -> Anchored:
+    """The segments as the newest record that names each has them."""
+    files: dict[int, tuple[int, Segment]] = {}
+    for record in await store.anchors(Kind.ARCHIVED):
+        told = archiving_of(record)
+        for each in told.segments if told else ():
+            files[each.first_offset] = (record.offset, each)
+    return files
 
 
 class ArchiveCheck:

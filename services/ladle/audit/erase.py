@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from ladle.audit.archive_lock import held
-from ladle.audit.archivings import Archiving, last_archiving
+from ladle.audit.archivings import Archiving, anchored_files, last_archiving
 from ladle.audit.erase_archive import ErasedArchive
 from ladle.audit.erasures import spans_of
 from ladle.audit.errors import BadSource
@@ -124,9 +124,7 @@ class Eraser:
         await self._search_archive()
         await self._search()
         if not self._wanted():
-            if self._archive is not None:
-                await self._still_the_last()
-                self._archive.let_go(self._cell)  # What a run left that was ended.
+            await self._still_the_last()
             return self._nothing()
         # Asked before the lease is taken: who is refused has disturbed nobody.
         await self._check()
@@ -141,7 +139,7 @@ class Eraser:
             with suppress(StoreError):
                 await self._store.give_up(lease)
         if self._archive is not None:
-            self._archive.let_go(self._cell)
+            self._archive.let_go()
         return erased
 
     async def _search_archive(self) -> None:
@@ -156,7 +154,8 @@ class Eraser:
                 "no record says that records were archived", "leave out --archive, or name the "
                 "database whose beginning is in it",
             )  # fmt: skip
-        self._archive = ErasedArchive(self._folder, anchor)
+        anchored = await anchored_files(self._store)
+        self._archive = ErasedArchive(self._folder, anchor, anchored, self._cell)
 
         def take(record: Record) -> None:
             if self._take(record):

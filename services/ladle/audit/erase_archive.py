@@ -3,8 +3,8 @@
 A segment's digest is anchored in the journal, so a new one needs a new anchor: a record of kind
 `archived` that lists all segments as they are now, in the transaction of the `erased` record. The
 new files stand beside the old ones until that is committed; then the manifest lists them, and the
-old ones go. A crash before the commit leaves the archive as it was; after it, the room is found
-once more and erased once more.
+old ones go. A crash before the commit leaves the archive as it was; after it, the next erasure or
+archiving, whatever it is of, lists the files that the journal anchors before it does anything.
 Source: docs/adr/0039-erase-in-the-archive.md.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ladle.audit.archive_folder import ArchiveFolder, rewritten
-from ladle.audit.archivings import archiving_of
+from ladle.audit.archivings import Anchored, archiving_of
 from ladle.audit.errors import Altered, Incomplete
 from ladle.audit.files import FileSource
 from ladle.audit.source import Fault, Flaw, Segment
@@ -32,13 +32,16 @@ class ErasedArchive:
     anchor: the newest record of kind `archived`. Raises SourceError, OSError.
     """
 
-    def __init__(self, folder: Path, anchor: Record) -> None:
+    def __init__(self, folder: Path, anchor: Record, anchored: Anchored, cell: str) -> None:
+        """anchored: its files, as the journal has them; where the manifest lists those from before
+        an erasure that was cut off, that one is ended first.
+        """
         archiving = archiving_of(anchor)
         assert archiving is not None
         self._told = Head(archiving.last_offset, archiving.hash, 0)
         self._checkpoint = content_of(anchor)["payload"]["checkpoint"]
         self._folder = ArchiveFolder(folder)
-        self._segments: tuple[Segment, ...] = self._folder.segments
+        self._cell = cell
         if self._folder.last_offset != self._told.offset:
             raise Incomplete(
                 f"the archive {folder} ends at record {self._folder.last_offset}, and record "
@@ -46,6 +49,8 @@ class ErasedArchive:
                 "give the folder of this journal's archive; `ladle db archive` ends a run that was "
                 "ended",
             )
+        self._folder.take_up(anchored, cell)
+        self._segments: tuple[Segment, ...] = self._folder.segments
 
     @property
     def last_offset(self) -> int:
@@ -82,11 +87,11 @@ class ErasedArchive:
             "checkpoint": self._checkpoint,
         }
 
-    def let_go(self, cell: str) -> None:
+    def let_go(self) -> None:
         """The manifest lists the new files, and what it does not list is removed."""
         folder = self._folder
         if self._segments != folder.segments:
-            folder.write(self._segments, folder.snapshots, folder.hash, cell)
+            folder.write(self._segments, folder.snapshots, folder.hash, self._cell)
         folder.tidy()
 
     def _items(self, segments: Sequence[Segment]) -> Iterator[Record]:
