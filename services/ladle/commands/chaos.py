@@ -83,8 +83,9 @@ def chaos(
     room had two homes, and fleet, view and journal agree; else 1.
 
     With --simulated nothing is started: writer, publisher and client run over a broker, a database
-    and clocks that a seed makes and breaks, hours of it in minutes, and every law is checked at
-    every step. What breaks one is made smaller, with the command that repeats it.
+    and clocks that a seed makes and breaks, hours of it in minutes. Laws are checked at each
+    commit, publish, reply and ack, and at the end. What breaks one is made smaller, with the
+    command that repeats it.
 
     Example: ladle chaos --minutes 5 --seed 7 --standby --json
 
