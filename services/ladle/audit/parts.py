@@ -24,8 +24,8 @@ from ladle.audit.verify import Check, Progress, Report, verify
 from ladle.core.record import Record
 from ladle.journal.snapshots import Anchor
 
-LEAST_RECORDS = 5_000
-"""A part of fewer is done before another process has begun."""
+LEAST_RECORDS = 20_000
+"""A part of fewer is done about as soon as another process has begun."""
 
 SAY_EVERY_S = 1.0
 """While others are waited for."""
