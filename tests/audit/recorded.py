@@ -251,6 +251,9 @@ class Held:
     def snapshots(self) -> list[Anchor]:
         return []
 
+    def hold(self, anchor: Anchor) -> None:
+        raise LookupError(anchor)
+
     def view_of(self, anchor: Anchor) -> View:
         raise LookupError(anchor)
 

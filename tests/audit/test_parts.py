@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -74,11 +75,7 @@ def no_single_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_parts(given: str, jobs: int = JOBS, folder: Path | None = None) -> Report:
-    source = open_source(given, folder)
-    try:
-        return timeless(verify_in_parts(given, folder, source, jobs=jobs, least=1))
-    finally:
-        source.close()
+    return timeless(verify_in_parts(given, folder, jobs=jobs, least=1))
 
 
 def in_one_pass(given: str, folder: Path | None = None) -> Report:
@@ -195,6 +192,18 @@ def forged(file: Path, offset: int) -> str:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_changed_snapshot_that_the_last_part_begins_with_is_told(file: Path) -> None:
+    """And does not end the audit as a source that cannot be read."""
+    offset = spoil(file, another_state)
+    source = open_source(str(file))
+    assert [part.start.offset for part in divided(source, 2, 1)[1:] if part.start] == [offset]
+    source.close()
+    report = in_parts(str(file), 2)
+    assert report == in_one_pass(str(file))
+    assert report.findings.counts == {Law.SNAPSHOT: 1}
+
+
+@pytest.mark.usefixtures("here")
 def test_a_changed_row_of_the_view_is_told(file: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE server SET watermark = watermark + 1")
@@ -262,13 +271,26 @@ def test_where_no_process_can_begin_one_pass_does_it_all(
 
 
 PARENT = """
-import os, time
+import os, sys, time
 from ladle.audit import parts
 if __name__ == "__main__":
+    assert parts._may_fork() == (sys.platform == "linux")
     with parts._processes(1) as processes:
         print(processes.pool.submit(os.getpid).result(), flush=True)
         time.sleep(600)
 """
+
+
+def test_no_process_is_forked_beside_a_thread() -> None:
+    """Which may hold a lock that nobody would ever give back in the child."""
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    try:
+        assert not parts._may_fork()
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -294,9 +316,9 @@ def test_progress_tells_of_all_parts_together(file: Path) -> None:
     told: list[tuple[int, float | None]] = []
     source = open_source(str(file))
     head = source.claim().head
-    assert head is not None
-    verify_in_parts(str(file), None, source, lambda *each: told.append(each), jobs=2, least=1)
     source.close()
+    assert head is not None
+    verify_in_parts(str(file), None, lambda *each: told.append(each), jobs=2, least=1)
     assert told
     assert all(share == pytest.approx(records / head.offset) for records, share in told)
 

@@ -1,6 +1,7 @@
 """Snapshots in an audit: `at` starts from one, `verify` holds each against its own fold."""
 
 import asyncio
+import gc
 import gzip
 import json
 import sqlite3
@@ -13,6 +14,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from ladle.audit.collector import SELDOM, collecting_seldom
 from ladle.audit.database import DatabaseSource
 from ladle.audit.errors import VERIFIED, VIOLATION, Altered
 from ladle.audit.export import Export
@@ -264,3 +266,11 @@ def test_nothing_is_kept_of_an_empty_journal(
     monkeypatch.setenv("LADLE_DATABASE_URL", f"sqlite:///{tmp_path}/new.db")
     assert CliRunner().invoke(app, ["db", "upgrade"]).exit_code == 0
     assert CliRunner().invoke(app, ["db", "snapshot"]).exit_code == 1
+
+
+def test_the_collector_of_cycles_is_as_it_was_afterwards() -> None:
+    before = gc.get_threshold()
+    with collecting_seldom():
+        assert gc.get_threshold() == SELDOM != before
+        assert gc.get_freeze_count()
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)

@@ -25,7 +25,7 @@ from ladle.core.record import FIRST_PREV_HASH, Kind, Record
 from ladle.core.rows import COLUMNS
 from ladle.journal.alone import batch_of, take_term
 from ladle.journal.fold import loaded
-from ladle.journal.snapshots import BadSnapshot, anchored, view_of
+from ladle.journal.snapshots import BadSnapshot, anchored, text_of
 from ladle.journal.store import Head, Store, StoreError
 from ladle_contracts.clock import Clock
 
@@ -173,7 +173,7 @@ class Archiver:
             if not after < anchor.offset <= limit or anchor.offset not in kept:
                 continue
             with suppress(BadSnapshot):
-                view_of(await self._store.snapshot(anchor.offset), anchor)
+                text_of(await self._store.snapshot(anchor.offset), anchor)
                 return anchor.offset
         why = min(limits, key=limits.__getitem__)
         if limit <= after:

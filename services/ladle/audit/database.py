@@ -15,7 +15,7 @@ from ladle.audit.source import PAGE, Claim, Item, Rows
 from ladle.core.view import View
 from ladle.journal.engine import SqliteConnection, engine_for
 from ladle.journal.reads import JournalReads
-from ladle.journal.snapshots import Anchor, BadSnapshot, anchored, view_of
+from ladle.journal.snapshots import Anchor, BadSnapshot, anchored, text_of, view_of
 from ladle.journal.sqlite_errors import translate as translate_sqlite
 from ladle.journal.store import (
     Head,
@@ -113,9 +113,16 @@ class DatabaseSource:
         kept = set(self._run(self._reads.snapshots))
         return [anchor for anchor in self._anchors if anchor.offset in kept]
 
+    def hold(self, anchor: Anchor) -> None:
+        """Its digest tells; to make a view of each would take longer than the fold between two."""
+        self._kept(anchor, text_of)
+
     def view_of(self, anchor: Anchor) -> View:
+        return self._kept(anchor, view_of)
+
+    def _kept(self, anchor: Anchor, read: Callable[[list[bytes], Anchor], T]) -> T:
         try:
-            return view_of(self._run(lambda: self._reads.snapshot(anchor.offset)), anchor)
+            return read(self._run(lambda: self._reads.snapshot(anchor.offset)), anchor)
         except BadSnapshot as error:
             raise Altered(
                 f"the snapshot of record {anchor.offset} in {self.name} is not the one that was "

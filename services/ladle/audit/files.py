@@ -74,6 +74,9 @@ class FileSource:
         """An export has the records that anchor them, and not their content."""
         return []
 
+    def hold(self, anchor: Anchor) -> None:
+        raise LookupError(f"{self.name} holds no snapshot of record {anchor.offset}")
+
     def view_of(self, anchor: Anchor) -> View:
         raise LookupError(f"{self.name} holds no snapshot of record {anchor.offset}")
 

@@ -65,6 +65,9 @@ class ArchivedSource:
     def snapshots(self) -> list[Anchor]:
         return self._rest.snapshots()
 
+    def hold(self, anchor: Anchor) -> None:
+        self._rest.hold(anchor)
+
     def view_of(self, anchor: Anchor) -> View:
         return self._rest.view_of(anchor)
 

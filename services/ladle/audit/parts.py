@@ -5,18 +5,21 @@ anchored with, so what holds of all parts holds of the whole. Where any part fin
 cannot check something, none of them counts: the journal is then verified in one pass, which tells.
 """
 
+import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
+from ladle.audit.collector import SELDOM
 from ladle.audit.errors import SourceError
 from ladle.audit.open import open_source
 from ladle.audit.source import Source
@@ -24,8 +27,11 @@ from ladle.audit.verify import Check, Progress, Report, verify
 from ladle.core.record import Record
 from ladle.journal.snapshots import Anchor
 
-LEAST_RECORDS = 20_000
-"""A part of fewer is done about as soon as another process has begun."""
+LEAST_RECORDS = 5_000
+"""A part of fewer is done about as soon as the view is made of the snapshot that it begins with."""
+
+THREADS_END_S = 0.1
+"""For how long a thread that ends is waited for before a process is forked beside it."""
 
 SAY_EVERY_S = 1.0
 """While others are waited for."""
@@ -48,8 +54,7 @@ def cores() -> int:
 
 def verify_in_parts(
     given: str,
-    archive: Path | None,
-    source: Source,
+    archive: Path | None = None,
     progress: Progress = lambda records, share: None,
     *,
     jobs: int,
@@ -57,43 +62,50 @@ def verify_in_parts(
 ) -> Report:
     """As `verify`, whose report it equals, in up to `jobs` processes. Raises SourceError.
 
-    given, archive: what `source` was opened with, as each process opens it for itself.
+    given, archive: as for `open_source`; each process opens it for itself.
     least: records that a part has at least, but for the last one.
     """
     started = time.perf_counter()
-    parts = divided(source, jobs, least)
     report = None
-    if len(parts) > 1:
-        # Where this system lets nobody begin another process, or one dies, one pass does it all.
-        with suppress(OSError, ImportError, BrokenExecutor):
-            report = _of_clean_parts(given, archive, source, parts, progress)
+    with closing(open_source(given, archive)) as source:
+        parts = divided(source, jobs, least)
+        if len(parts) == 1:
+            report = verify(source, progress)
     if report is None:
-        report = verify(source, progress)
+        # Where this system lets nobody begin another process, or one dies, one pass does it all.
+        # What a source refuses to a part is met again there, and told.
+        with suppress(OSError, ImportError, BrokenExecutor, SourceError):
+            report = _of_clean_parts(given, archive, parts, progress)
+    if report is None:
+        with closing(open_source(given, archive)) as source:
+            report = verify(source, progress)
     report.seconds = time.perf_counter() - started
     return report
 
 
 def _of_clean_parts(
-    given: str, archive: Path | None, source: Source, parts: list[Part], progress: Progress
+    given: str, archive: Path | None, parts: list[Part], progress: Progress
 ) -> Report | None:
     """The report where every part is clean, the last one folded here, beside the view's rows."""
-    rows = source.rows()
-    check = Check(Report(source.name), source.claim())
-    report = check.report
     with _processes(len(parts) - 1) as processes:
         others = [processes.fold(given, archive, part) for part in parts[:-1]]
-        tell = processes.progress(progress, report, source)
-        if not _fold(check, source, parts[-1], tell):
-            return None
-        before = _clean_ones(others, lambda: tell(report.records, None))
-    if before is None:
-        return None
-    for each in reversed(before):
-        check.absorb(each)
-    check.end(rows)
-    for finding in check.snapshots.kept(source):
-        report.findings.add(finding)
-    return report
+        # Not before the others have begun: it has a thread, beside which no process is forked.
+        with closing(open_source(given, archive)) as source:
+            rows = source.rows()
+            check = Check(Report(source.name), source.claim())
+            report = check.report
+            tell = processes.progress(progress, report, source)
+            if not _fold(check, source, parts[-1], tell):
+                return None
+            before = _clean_ones(others, lambda: tell(report.records, None))
+            if before is None:
+                return None
+            for each in reversed(before):
+                check.absorb(each)
+            check.end(rows)
+            for finding in check.snapshots.kept(source):
+                report.findings.add(finding)
+            return report
 
 
 def _clean_ones(
@@ -189,7 +201,7 @@ class _Processes:
     """Parts in processes of their own; what each has read so far is counted in shared memory."""
 
     def __init__(self, count: int) -> None:
-        context = get_context("spawn")  # Not forked: this one has a thread for its database.
+        context = get_context("fork" if _may_fork() else "spawn")
         # Without locks: a child that is killed while it holds one would be waited for.
         self._stop: Any = context.RawValue("b", 0)
         self._read: Any = context.RawArray("q", count)
@@ -216,6 +228,20 @@ class _Processes:
         self.pool.shutdown(cancel_futures=True)
 
 
+def _may_fork() -> bool:
+    """A forked process has begun in milliseconds, and a new one when a thousand records are done.
+
+    Only where no thread holds a lock that the child would find taken for ever; one that ends with
+    its database is waited for.
+    """
+    if sys.platform != "linux":
+        return False
+    until = time.monotonic() + THREADS_END_S
+    while threading.active_count() > 1 and time.monotonic() < until:
+        time.sleep(0.001)
+    return threading.active_count() == 1
+
+
 @contextmanager
 def _processes(count: int) -> Iterator[_Processes]:
     processes = _Processes(count)
@@ -231,6 +257,7 @@ _shared: list[Any] = []
 def _in_child(*shared: Any) -> None:
     """Ctrl-C is the parent's to hear; it sets `stop`, and each child ends at its page's end."""
     _shared[:] = shared
+    gc.set_threshold(*SELDOM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 

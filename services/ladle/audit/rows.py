@@ -5,17 +5,19 @@ from typing import Any
 
 from ladle.audit.finding import Finding, Law
 from ladle.audit.source import Rows
-from ladle.core.rows import COLUMNS, TABLES
+from ladle.core.rows import COLUMNS, TABLES, values_of
 from ladle.core.view import View
 
 
 def differing_rows(view: View, rows: Rows) -> Iterator[Finding]:
     """Each row that the tables and the fold do not share; `view` is folded to the tables' head."""
-    folded = view.dump()
     for name, table in TABLES.items():
         width = len(table.KEY)
-        stored = {tuple(row[:width]): tuple(row) for row in rows.snapshot.tables.get(name, ())}
-        derived = {tuple(row[:width]): tuple(row) for row in folded[name]}
+        stored = {row[:width]: row for row in map(tuple, rows.snapshot.tables.get(name, ()))}
+        folded = map(values_of, view.tables[name].values())
+        derived = {row[:width]: row for row in folded}
+        if stored == derived:
+            continue
         for key in sorted(stored.keys() | derived.keys()):
             finding = _difference(name, key, stored.get(key), derived.get(key))
             if finding is not None:

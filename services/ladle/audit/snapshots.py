@@ -50,7 +50,7 @@ class SnapshotCheck:
         """Kept snapshots that are not the anchored ones."""
         for anchor in source.snapshots():
             try:
-                source.view_of(anchor)
+                source.hold(anchor)
             except Altered as error:
                 yield Finding(Law.SNAPSHOT, anchor.offset, error.said)
 

@@ -105,6 +105,10 @@ class Source(Protocol):
         """Snapshots that the log anchors and whose content is beside it, by offset."""
         ...
 
+    def hold(self, anchor: Anchor) -> None:
+        """Raises Altered where what is kept of a snapshot is not what was anchored."""
+        ...
+
     def view_of(self, anchor: Anchor) -> View:
         """The view that a snapshot holds; raises Altered where it is not the anchored one."""
         ...

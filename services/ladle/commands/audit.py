@@ -13,6 +13,7 @@ from ladle.commands.audit_source import (
     SourceOption,
     default_source,
     opened,
+    reading,
 )
 from ladle.commands.audit_stream import is_stream, refuse, timeline_stream, verify_stream
 from ladle.commands.audit_text import (
@@ -88,12 +89,13 @@ def verify(
         if against_stream:
             refuse("the broker's stream cannot be its own witness", "leave out --against-stream")
         verify_stream(source, json_)
-    with opened(source, archive) as log:
-        if against_stream:
+    if against_stream:
+        with opened(source, archive) as log:
             report = run(log, Progress(), hear=_listening())
-        else:
-            given, count = source or default_source(), jobs or cores()
-            report = verify_in_parts(given, archive, log, Progress(), jobs=count)
+    else:
+        given, count = source or default_source(), jobs or cores()
+        with reading():
+            report = verify_in_parts(given, archive, Progress(), jobs=count)
     if json_:
         print_json(report_json(report))
     else:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -47,15 +47,21 @@ def default_source() -> str:
 @contextmanager
 def opened(given: str | None, archive: Path | None = None) -> "Iterator[Source]":
     """The source, closed afterwards; what keeps it from being read ends the command."""
-    from ladle.audit.errors import SourceError
     from ladle.audit.open import open_source
 
+    with reading(), closing(open_source(given or default_source(), archive)) as source:
+        yield source
+
+
+@contextmanager
+def reading() -> "Iterator[None]":
+    """What keeps a source from being read ends the command."""
+    from ladle.audit.collector import collecting_seldom
+    from ladle.audit.errors import SourceError
+
     try:
-        source = open_source(given or default_source(), archive)
-        try:
-            yield source
-        finally:
-            source.close()
+        with collecting_seldom():
+            yield
     except SourceError as error:
         fail_audit(error.exit_code, error.said, error.advice)
 

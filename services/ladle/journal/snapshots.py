@@ -149,13 +149,18 @@ def unpacked(parts: Iterable[bytes]) -> bytes:
         raise BadSnapshot(f"it cannot be unpacked: {error}") from error
 
 
-def view_of(parts: Iterable[bytes], anchor: Anchor) -> View:
-    """The view that a snapshot holds; raises BadSnapshot where it is not the anchored one."""
+def text_of(parts: Iterable[bytes], anchor: Anchor) -> bytes:
+    """The text of a snapshot; raises BadSnapshot where it is not the anchored one."""
     text = unpacked(parts)
     digest = hashlib.sha256(text).hexdigest()
     if digest != anchor.digest:
         raise BadSnapshot(f"its digest is {digest}, record {anchor.anchored_at} anchors another")
-    told = orjson.loads(text)
+    return text
+
+
+def view_of(parts: Iterable[bytes], anchor: Anchor) -> View:
+    """The view that a snapshot holds; raises BadSnapshot where it is not the anchored one."""
+    told = orjson.loads(text_of(parts, anchor))
     return View.load(told, offset=told["offset"], recorded_at_ms=told["recorded_at_ms"])
 
 
