@@ -10,6 +10,8 @@ from ladle.core.stamps import Life
 from ladle.core.step import ImpossibleState, Step
 from ladle.core.words import Phase
 
+PHASES = {str(phase): phase for phase in Phase}
+
 
 class Told(NamedTuple):
     """What a server says of a room. seen: consumers; None where an event says nothing of them."""
@@ -70,7 +72,7 @@ class Case:
 
     @property
     def phase(self) -> Phase:
-        return Phase.NOWHERE if self.room is None else Phase(self.room.phase)
+        return Phase.NOWHERE if self.room is None else PHASES[self.room.phase]
 
     @property
     def home(self) -> Room:

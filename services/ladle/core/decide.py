@@ -8,7 +8,6 @@ damped fall for it with those that are not up; where nothing else is found, all 
 more with them alone.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -278,11 +277,12 @@ def _record(view: "View", policy: Policy, operation: str, wished: Wish) -> dict[
 
 def _fell_in(searches: list[_Search], wished: Wish) -> dict[str, int]:
     """How many servers fell to each reason that any fell to."""
-    fell: Counter[str] = Counter()
+    fell: dict[str, int] = {}
     for search in searches:
         # Who was damped is looked at again: for the last resort it is no reason.
-        del fell[DAMPED]
-        fell.update(_fell(search, wished))
+        fell.pop(DAMPED, None)
+        for reason, count in _fell(search, wished).items():
+            fell[reason] = fell.get(reason, 0) + count
     # Plain strings: a member of an enumeration is no key that every JSON encoder takes.
     return {str(reason): count for reason, count in sorted(fell.items()) if count}
 

@@ -196,11 +196,15 @@ def turn(step: Step, server_id: str, what: What, reason: str) -> None:
 
 
 def heard(step: Step, server: Server) -> None:
-    """The server speaks; `server` is its row with that received, which need not be put yet."""
+    """The server speaks; `server` is its row, or a copy with that received, which is then put."""
     if server.liveness == UP:
         # The table's cell in one row: this runs for every event.
         due_ms = step.now_ms + stale_ms(step.view, server)
-        step.view.put(changed(server, heard_at_ms=step.now_ms, silence_due_ms=due_ms))
+        if server is step.view.servers[server.server_id]:
+            step.view.put(changed(server, heard_at_ms=step.now_ms, silence_due_ms=due_ms))
+        else:  # What receiving made is a copy already, and a server's row is a long one.
+            server.heard_at_ms, server.silence_due_ms = step.now_ms, due_ms
+            step.view.put_heard(server)
     else:
         step.view.put(server)
         turn(step, server.server_id, What.HEARD, "heard")

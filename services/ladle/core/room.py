@@ -29,7 +29,8 @@ def turn(case: Case, what: What) -> Case:
     if case.room is not None:
         if cell.next is not None:
             case.room.phase = cell.next
-        case.step.view.put(changed(case.room))
+        # The case ends here: its copy of the row is the row from now on.
+        case.step.view.put(case.room)
     # Who was home, is home or speaks: their stamps may have to stay now, or to run out.
     servers = {*case.left, *(router.server_id for router in case.routers())}
     if case.told is not None:

@@ -13,12 +13,13 @@ from ladle.core.step import ImpossibleState, Step
 from ladle.core.view import View
 
 CAUGHT_UP = "caught-up"
-"""State of the cell: the marker that the writer put behind what had piled up came back."""
+"""State of the cell: the marker that the writer put behind what had piled up came back. True, or
+no row: so that each tick and each look at what is due need not read what it says."""
 
 
 def next_due_ms(view: View) -> int | None:
     """When a `tick` should be written next; None: nothing is due ever, or not caught up yet."""
-    if not view.state(CAUGHT_UP):
+    if CAUGHT_UP not in view.settings:
         return None
     due = view.schedule.next()
     return None if due is None else due[0]
@@ -27,7 +28,7 @@ def next_due_ms(view: View) -> int | None:
 def tick(step: Step) -> str | None:
     """Do all that is due by now. Returns why nothing was, or None."""
     view = step.view
-    if not view.state(CAUGHT_UP):
+    if CAUGHT_UP not in view.settings:
         return "not-caught-up"
     for due in view.schedule.until(step.now_ms):
         _, kind, key = due

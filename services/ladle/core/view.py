@@ -132,6 +132,14 @@ class View:
         table.rows[key] = table.changes[key] = row
         table.follow(self, key, old, row)
 
+    def put_heard(self, server: Server) -> None:
+        """As `put`, of a server that differs in what was received: comparing is in vain."""
+        key = server.server_id
+        table = self._table_of[Server]
+        old = self.servers[key]
+        self.servers[key] = table.changes[key] = server
+        _server(self, key, old, server)
+
     def drop(self, row: Any) -> None:
         """Delete this row; it must be the one that is there."""
         table = self._table_of[type(row)]
@@ -166,8 +174,10 @@ class View:
 
     def _look_again(self) -> None:
         if self._index_due:
-            for index in (self._index, self._last_resort):
-                index.look_again(self, self._index_due)
+            self._index.look_again(self, self._index_due)
+            # Where nothing damps it holds nobody, and has nobody to let go.
+            if self.limits.flap_ms or self._last_resort.standings:
+                self._last_resort.look_again(self, self._index_due)
             self._index_due.clear()
 
     def _touch(self, server_id: str, worker_id: str | None) -> None:
@@ -233,8 +243,10 @@ class View:
 
 def _server(view: View, key: str, old: Server | None, new: Server | None) -> None:
     view.schedule.set("silence", key, new.silence_due_ms if new else None)
-    view.schedule.set("report", key, new.report_due_ms if new else None)
-    view.schedule.set("forget", key, new.forget_at_ms if new else None)
+    # Each event puts off its silence, and hardly one the others.
+    if old is None or new is None or _seldom_due(old) != _seldom_due(new):
+        view.schedule.set("report", key, new.report_due_ms if new else None)
+        view.schedule.set("forget", key, new.forget_at_ms if new else None)
     view._changed.add(key)
     # Each event changes the row of its server, but for a stale one not what is derived from it.
     is_stale = new is not None and new.liveness == Liveness.STALE
@@ -243,6 +255,8 @@ def _server(view: View, key: str, old: Server | None, new: Server | None) -> Non
         _claim(view, key, old, new)
         view._touch(key, None)
 
+
+_seldom_due = attrgetter("report_due_ms", "forget_at_ms")
 
 _derived_from = attrgetter(
     # What claims_of reads, and what the index reads.
@@ -367,13 +381,16 @@ def _timer(view: View, key: Pair, old: Timer | None, new: Timer | None) -> None:
 
 def _member(groups: dict[str, tuple[Any, ...]], group: str, member: Any, is_in: bool) -> None:
     """Keep `groups[group]` the ascending tuple of its members; an empty one is no key."""
-    rest = tuple(other for other in groups.get(group, ()) if other != member)
-    if is_in:
-        groups[group] = tuple(sorted((*rest, member))) if rest else (member,)
-    elif rest:
-        groups[group] = rest
+    members = groups.get(group, ())
+    # Nearly always a group of one: a room has one router, and was on one server.
+    if is_in and not members:
+        groups[group] = (member,)
+    elif is_in:
+        groups[group] = tuple(sorted({*members, member}))
+    elif members == (member,):
+        del groups[group]
     else:
-        groups.pop(group, None)
+        groups[group] = tuple(other for other in members if other != member)
 
 
 def _leave(groups: dict[str, set[Any]], group: str, member: Any) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -61,12 +61,14 @@ def seal(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A record read back: the entry that the core folds, and the outcome that it gave then."""
 
     entry: Entry
     outcome: dict[str, Any]
+
+
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 def open_record(record: Record) -> Opened:
@@ -76,14 +78,15 @@ def open_record(record: Record) -> Opened:
     (UnknownVersion).
     """
     body = bring_up(record, orjson.loads(record.body))
+    # By position, and the kind from a map: each is a microsecond, and a log has millions of them.
     entry = Entry(
-        offset=record.offset,
-        recorded_at_ms=record.recorded_at_ms,
-        term=record.term,
-        kind=Kind(record.kind),
-        origin=body["origin"],
-        inputs=body["inputs"],
-        payload=body["payload"],
+        record.offset,
+        record.recorded_at_ms,
+        record.term,
+        _KINDS.get(record.kind) or Kind(record.kind),
+        body["origin"],
+        body["inputs"],
+        body["payload"],
     )
     return Opened(entry, body["outcome"])
 
