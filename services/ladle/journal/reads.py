@@ -1,8 +1,9 @@
 """What is read from the journal and the view: SQLModel queries, the same on both databases."""
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ladle.core.record import FIRST_PREV_HASH, Kind, Record
 from ladle.journal import schema
+from ladle.journal.engine import SqliteConnection
 from ladle.journal.store import (
     Head,
     Key,
@@ -70,10 +72,7 @@ class JournalReads:
             head = await _head(connection)
             columns = (OUTBOX.c.offset, OUTBOX.c.index)
             cursor = (await connection.execute(select(*columns))).one_or_none()
-            tables = {}
-            for name, table in VIEW.items():
-                rows = await connection.execute(_view_rows(table))
-                tables[name] = [tuple(row) for row in rows]
+            tables = {name: await self._rows(connection, table) for name, table in VIEW.items()}
             return Snapshot(head, tables, OutboxCursor(*(cursor or (0, 0))))
 
         return await self._run(read)
@@ -133,7 +132,16 @@ class JournalReads:
         return await self._run(read)
 
     async def records(self, after_offset: int, limit: int) -> list[Record]:
-        return await self.history(after_offset=after_offset, limit=limit)
+        async def read(connection: AsyncConnection) -> list[Record]:
+            driver = (await connection.get_raw_connection()).driver_connection
+            if isinstance(driver, SqliteConnection):
+                rows: Iterable[Any] = await driver.run(_fetched, _RECORDS, (after_offset, limit))
+            else:
+                wanted = select(JOURNAL).where(JOURNAL.c.offset > after_offset)
+                rows = await connection.execute(wanted.order_by(JOURNAL.c.offset).limit(limit))
+            return [Record(*row) for row in rows]
+
+        return await self._run(read)
 
     async def record(self, offset: int) -> Record | None:
         found = await self.history(after_offset=offset - 1, limit=1)
@@ -161,6 +169,14 @@ class JournalReads:
             return [Record(*row) for row in await connection.execute(wanted)]
 
         return await self._run(read)
+
+    async def _rows(self, connection: AsyncConnection, table: Any) -> list[Values]:
+        """All rows of a view table, as in the transaction that the connection is in."""
+        wanted = _view_rows(table)
+        driver = (await connection.get_raw_connection()).driver_connection
+        if isinstance(driver, SqliteConnection):
+            return await driver.run(_fetched, str(wanted.compile(dialect=self._engine.dialect)))
+        return [tuple(row) for row in await connection.execute(wanted)]
 
     async def _run(self, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """`read` in one transaction, again while the database is busy or away."""
@@ -201,6 +217,15 @@ class SteadyRead:
         found = await self._connection.stream(_view_rows(VIEW[table]))
         async for rows in found.partitions(SLICE_ROWS):
             yield [tuple(row) for row in rows]
+
+
+_QUOTED = ", ".join(f'"{column.name}"' for column in JOURNAL.columns)
+_RECORDS = f'SELECT {_QUOTED} FROM journal WHERE "offset" > ? ORDER BY "offset" LIMIT ?'
+
+
+def _fetched(connection: sqlite3.Connection, sql: str, given: Sequence[int] = ()) -> list[Any]:
+    """In the connection's thread: whole logs and tables, whose rows SQLAlchemy makes once more."""
+    return connection.execute(sql, given).fetchall()
 
 
 def _view_rows(table: Any) -> Select[Any]:
