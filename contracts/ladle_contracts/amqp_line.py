@@ -19,6 +19,7 @@ from yarl import URL
 
 from .amqp_readable import ReadableFactory
 from .link import LinkDown, LinkError, LinkState
+from .tls import BROKER, greeting_trouble
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,8 @@ class Line:
         try:
             await self._connect()
         except LOSSES as error:
-            raise LinkDown(f"cannot connect to {self.url.host}:{self.url.port}: {error}") from error
+            said = self._tls_trouble(error) or error
+            raise LinkDown(f"cannot connect to {self.url.host}:{self.url.port}: {said}") from error
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._name}")
 
     async def close(self) -> None:
@@ -150,6 +152,9 @@ class Line:
             await asyncio.gather(keeper, return_exceptions=True)
         self.is_up = False
         await self._drop()
+
+    def _tls_trouble(self, error: BaseException) -> str | None:
+        return greeting_trouble(error, BROKER) if self.url.scheme == "amqps" else None
 
     async def _connect(self) -> None:
         connection = aio_pika.Connection(
@@ -203,7 +208,8 @@ class Line:
             try:
                 await self._connect()
             except LOSSES as error:
-                log.info("%s: still no broker: %r", self._name, error)
+                said = self._tls_trouble(error) or repr(error)
+                log.info("%s: still no broker: %s", self._name, said)
                 delay_s = min(delay_s * 2, _BACKOFF_LAST_S)
             else:
                 return

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from yarl import URL
 
 from .fields import CellName
+from .tls import BROKER, show_certificate, trusting
 from .topology import DEFAULT_CELL
 
 
@@ -69,19 +70,15 @@ class ClientSettings(BaseSettings):
         return self.url.startswith("amqps://")
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """For AioPikaLink; None for amqp://. Raises OSError where a file cannot be read."""
+        """For AioPikaLink; None for amqp://. Raises TlsFileError, an OSError, with the setting."""
         if not self.uses_tls:
             return None
-        context = ssl.create_default_context(cafile=self.tls_ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = trusting(BROKER, self.tls_ca_file)
         if not self.tls_verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if self.tls_cert_file is not None:
-            password = self.tls_key_password
-            context.load_cert_chain(
-                self.tls_cert_file,
-                self.tls_key_file,
-                password.get_secret_value() if password else None,
-            )
+            given = self.tls_key_password
+            password = given.get_secret_value() if given else ""
+            show_certificate(context, BROKER, self.tls_cert_file, self.tls_key_file, password)
         return context

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,30 @@ def test_a_bad_setting_is_2_and_named(arguments: tuple[str, ...]) -> None:
     assert said.code == 2
     assert "LADLE_AMQP_URL: must begin with amqp:// or amqps://" in said.err
     assert "docs/configuration.md" in said.err
+
+
+def test_what_is_measured_is_measured_without_tls(nowhere: Ladle) -> None:
+    said = nowhere("bench", "rpc", "--json", LADLE_AMQP_URL="amqps://127.0.0.1:9/")
+    assert (said.code, said.json()["error"]["code"]) == (2, "usage")
+    assert "LADLE_AMQP_URL: bench measures over amqp://" in said.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [*ASKING, *AT_THE_BROKER, ("placement",), ("fleet",), ("audit", "verify")]
+)
+def test_a_certificate_s_file_that_cannot_be_used_is_named(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no certificate")
+    source = ("--source", "amqps://127.0.0.1:9/") if arguments[0] == "audit" else ()
+    for file, said in ((tmp_path / "none", "No such file"), (text, "no certificate in PEM")):
+        told = Ladle({"LADLE_AMQP_URL": "amqps://127.0.0.1:9/", "LADLE_TLS_CA_FILE": str(file)})(
+            *arguments, *source
+        )
+        assert (told.code, told.out) == (2, "")
+        assert "LADLE_TLS_CA_FILE: " in told.err
+        assert said in told.err
 
 
 def test_a_setting_out_of_its_bounds_is_named(nowhere: Ladle) -> None:

@@ -234,6 +234,11 @@ def test_the_last_runs_are_kept_and_running_ones_always(tmp_path: Path) -> None:
         ("amqp://user:secret@host:5672/", "amqp://user:***@host:5672/"),
         ("amqp://user:se@cret@host/", "amqp://user:***@host/"),
         ("amqp://host/", "amqp://host/"),
+        (
+            "postgresql://u@host/db?sslpassword=se@c&a=b",
+            "postgresql://u@host/db?sslpassword=***&a=b",
+        ),
+        ("postgresql://u:p@host/db?password=secret", "postgresql://u:***@host/db?password=***"),
         ("sqlite:////tmp/a.db", "sqlite:////tmp/a.db"),
     ],
 )

@@ -8,6 +8,8 @@ import trustme
 from pydantic import ValidationError
 
 from ladle_contracts.settings import ClientSettings
+from ladle_contracts.tls import TlsFileError
+from tests.fixtures.certificates import encrypted
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +25,10 @@ def files(tmp_path: Path) -> dict[str, str]:
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     mine.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     mine.private_key_pem.write_to_path(tmp_path / "key.pem")
-    return {name: str(tmp_path / f"{name}.pem") for name in ("ca", "cert", "key")}
+    authority.issue_cert("other").private_key_pem.write_to_path(tmp_path / "other_key.pem")
+    (tmp_path / "locked_key.pem").write_bytes(encrypted(mine.private_key_pem.bytes(), "hunter2"))
+    names = ("ca", "cert", "key", "other_key", "locked_key")
+    return {name: str(tmp_path / f"{name}.pem") for name in names}
 
 
 def test_without_an_environment_it_is_the_broker_next_door() -> None:
@@ -86,8 +91,17 @@ def test_a_certificate_of_one_s_own(files: dict[str, str], monkeypatch: pytest.M
     assert ClientSettings().ssl_context() is not None
     monkeypatch.setenv("LADLE_TLS_KEY_FILE", files["ca"])
     monkeypatch.delenv("LADLE_TLS_KEY_PASSWORD")
-    with pytest.raises(ssl.SSLError):
+    with pytest.raises(TlsFileError, match=r"LADLE_TLS_CERT_FILE: .*, the certificate first"):
         ClientSettings().ssl_context()
+    monkeypatch.setenv("LADLE_TLS_KEY_FILE", files["other_key"])
+    with pytest.raises(TlsFileError, match=r"LADLE_TLS_KEY_FILE: .* is not the key of"):
+        ClientSettings().ssl_context()
+    # Nobody is asked on the terminal.
+    monkeypatch.setenv("LADLE_TLS_KEY_FILE", files["locked_key"])
+    with pytest.raises(TlsFileError, match="has a password needs LADLE_TLS_KEY_PASSWORD"):
+        ClientSettings().ssl_context()
+    monkeypatch.setenv("LADLE_TLS_KEY_PASSWORD", "hunter2")
+    assert ClientSettings().ssl_context() is not None
 
 
 def test_a_certificate_logs_in_as_the_user_whom_the_url_names(

@@ -44,6 +44,12 @@ def test_the_files_that_a_page_names_exist(name: str) -> None:
     assert {word for word in named if not any((base / word).exists() for base in BASES)} == set()
 
 
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_the_tests_that_a_page_names_exist(path: Path) -> None:
+    named = {word for word in SPOKEN_OF.findall(path.read_text()) if word.startswith("tests/")}
+    assert {word for word in named if not (ROOT / word).exists()} == set()
+
+
 def test_the_contract_page_names_all_that_crosses_the_wire() -> None:
     words = words_of(page("contract.md"))
     names = Topology("default").declarations()

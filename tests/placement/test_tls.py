@@ -1,9 +1,6 @@
 """A broker whose certificate an authority of one's own has signed: every connection knows it."""
 
-import os
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +9,14 @@ import trustme
 from ladle.broker.dead_letters import letters
 from ladle.broker.declare import declare, missing
 from ladle.broker.node import PrivateNode
+from ladle.broker.roles import Role, users_of
+from ladle.broker.users_file import write
 from ladle_contracts.events import ServerDescription, WorkerDescription
 from ladle_contracts.link import LinkDown
 from ladle_contracts.publisher import MediaServerPublisher
 from ladle_contracts.topology import Topology
+from tests.commands.conftest import Ladle
+from tests.fixtures.roles import imported_users
 from tests.fixtures.service import running_service
 
 pytestmark = pytest.mark.broker
@@ -80,20 +81,24 @@ async def test_errands_trust_whom_they_are_told_to(
 def test_commands_trust_whom_they_are_told_to(
     private_broker: PrivateNode, cell: str, ca_file: Path, command: tuple[str, ...]
 ) -> None:
-    def ladle(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ladle.cli", *words],
-            env={**os.environ, "LADLE_AMQP_URL": private_broker.tls_url, "LADLE_CELL": cell}
-            | settings,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
+    ladle = Ladle({"LADLE_AMQP_URL": private_broker.tls_url, "LADLE_CELL": cell})
     trust = {"LADLE_TLS_CA_FILE": str(ca_file)}
-    assert ladle("broker", "declare", **trust).returncode == 0
-    assert (done := ladle(*command, **trust)).returncode == 0, done.stderr
+    assert ladle("broker", "declare", **trust).code == 0
+    assert (done := ladle(*command, **trust)).code == 0, done.err
     refused = ladle(*command)
-    assert refused.returncode != 0
-    assert "certificate" in refused.stderr
+    assert refused.code == 3
+    assert "certificate is signed by no authority that is trusted here" in refused.err
+
+
+def test_users_are_tried_over_tls(
+    private_broker: PrivateNode, ca_file: Path, tmp_path: Path
+) -> None:
+    users = [*users_of(Role.MEDIA_SERVER, ["sfu-1"]), *users_of(Role.BACKEND, ["meetings"])]
+    with imported_users(private_broker, Topology(), users, tmp_path) as made:
+        write(tmp_path / "users.json", made.users)
+        ladle = Ladle({"LADLE_AMQP_URL": f"{private_broker.tls_url}{made.vhost}"})
+        check = ("broker", "check", "--users", str(tmp_path / "users.json"))
+        assert (done := ladle(*check, LADLE_TLS_CA_FILE=str(ca_file))).code == 0, done.err
+        refused = ladle(*check)
+        assert refused.code == 3
+        assert "no authority that is trusted here" in refused.err

@@ -19,6 +19,7 @@ from ladle.journal.snapshots import Anchor, BadSnapshot, anchored, text_of, view
 from ladle.journal.sqlite_errors import translate as translate_sqlite
 from ladle.journal.store import (
     Head,
+    NotLetIn,
     SchemaTooNew,
     SchemaTooOld,
     StoreBusy,
@@ -156,7 +157,7 @@ class DatabaseSource:
                 f"{self.name} holds no journal of this program: {error}",
                 "check that it is Ladle's database; `ladle db upgrade` brings an older one up",
             ) from error
-        except StoreBusy as error:
+        except (StoreBusy, NotLetIn) as error:
             raise Unreachable(f"{self.name}: {error}", CONNECT_ADVICE) from error
         except (StoreError, sqlite3.DatabaseError) as error:
             raise Unreadable(

@@ -11,6 +11,7 @@ from aiormq.exceptions import AMQPException
 
 from ladle_contracts.amqp_readable import ReadableFactory
 from ladle_contracts.link import LinkDown
+from ladle_contracts.tls import BROKER, greeting_trouble
 
 TIMEOUT_S = 30.0
 """For the whole errand. A quorum queue takes about 0.1 s to declare, on a busy cluster longer."""
@@ -42,4 +43,12 @@ async def _opened(url: str, ssl_context: ssl.SSLContext | None) -> AbstractConne
         return await aiormq.connect(url, context=ssl_context, transport_factory=ReadableFactory())
     except StopAsyncIteration as end:
         # How aiormq takes an end of the stream in the middle of its greeting, where it is quick.
-        raise LinkDown("cannot use the broker: it closed the connection at once") from end
+        said = _tls_trouble(url, end) or "it closed the connection at once"
+        raise LinkDown(f"cannot use the broker: {said}") from end
+    except (AMQPException, OSError) as error:
+        said = _tls_trouble(url, error) or str(error)
+        raise LinkDown(f"cannot use the broker: {said}") from error
+
+
+def _tls_trouble(url: str, error: BaseException) -> str | None:
+    return greeting_trouble(error, BROKER) if url.startswith("amqps://") else None

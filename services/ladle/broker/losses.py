@@ -7,22 +7,28 @@ from contextlib import asynccontextmanager
 
 from ladle_contracts.amqp_line import LOSSES, cancelled_by_a_loss
 from ladle_contracts.link import LinkDown, LinkError
+from ladle_contracts.tls import BROKER, greeting_trouble
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def as_link_down(what: str) -> AsyncIterator[None]:
-    """Turn what a lost connection raises into LinkDown, its cancellations included."""
+async def as_link_down(what: str, *, greeting_tls: bool = False) -> AsyncIterator[None]:
+    """Turn what a lost connection raises into LinkDown, its cancellations included.
+
+    greeting_tls: inside, a connection over TLS is set up, and its end says something of that.
+    """
     try:
         yield
     except LinkError:
         raise
     except (*LOSSES, ValueError) as error:  # ValueError: a channel number that is still closing
-        raise LinkDown(f"{what}: {error!r}") from error
+        said = greeting_trouble(error, BROKER) if greeting_tls else None
+        raise LinkDown(f"{what}: {said or repr(error)}") from error
     except asyncio.CancelledError as error:
         if cancelled_by_a_loss():
-            raise LinkDown(f"{what}: the connection was lost") from error
+            said = greeting_trouble(error, BROKER) if greeting_tls else None
+            raise LinkDown(f"{what}: {said or 'the connection was lost'}") from error
         raise
 
 

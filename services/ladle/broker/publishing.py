@@ -51,7 +51,8 @@ class Publishing:
         timeout_s: float,
     ) -> None:
         """Connect and open both channels. Raises LinkDown."""
-        async with as_link_down(f"cannot connect to {url.host}:{url.port}"):
+        to = f"{url.host}:{url.port}"
+        async with as_link_down(f"cannot connect to {to}", greeting_tls=url.scheme == "amqps"):
             self._connection = await aio_pika.connect_robust(
                 url,
                 timeout=timeout_s,

@@ -78,7 +78,10 @@ class Subscribers:
 
     async def open(self) -> None:
         """Connect. Raises LinkDown."""
-        async with as_link_down(f"cannot connect to {self._url.host}:{self._url.port}"):
+        to = f"{self._url.host}:{self._url.port}"
+        async with as_link_down(
+            f"cannot connect to {to}", greeting_tls=self._url.scheme == "amqps"
+        ):
             self.connection = await self._broker.connect()
             await self._broker.start()
         self._guard = asyncio.create_task(self._watch_channels(), name="watch the channels")

@@ -35,6 +35,7 @@ from ladle.broker.role_matrix import (
 )
 from ladle.broker.roles import User
 from ladle_contracts.link import LinkDown
+from ladle_contracts.tls import BROKER, handshake_trouble
 from ladle_contracts.topology import Topology
 
 NOBODY = "ladle-check: not the user of this connection"
@@ -97,7 +98,8 @@ async def _column(
     except TimeoutError as late:
         raise LinkDown(f"the broker did not answer within {TIMEOUT_S:.0f} s") from late
     except (AMQPException, OSError) as error:
-        raise LinkDown(f"cannot use the broker as {user.name}: {error}") from error
+        said = handshake_trouble(error, BROKER) or error
+        raise LinkDown(f"cannot use the broker as {user.name}: {said}") from error
 
 
 def _nothing_tried(user: User, why: str) -> list[Tried]:

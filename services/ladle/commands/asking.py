@@ -10,6 +10,7 @@ from ladle_contracts.client import PlacementClient
 from ladle_contracts.errors import OutcomeUnknownError, PlacementError, ServiceAbsent, Unreachable
 from ladle_contracts.link import LinkError
 from ladle_contracts.settings import ClientSettings
+from ladle_contracts.tls import TlsFileError
 
 R = TypeVar("R")
 
@@ -64,6 +65,8 @@ def asked() -> Iterator[None]:
     except PlacementError as error:
         code, advice = _meaning(error)
         fail(code, f"{error}{_counts(error)}", advice, error=error_fields(error))
+    except TlsFileError:
+        raise  # A setting, and no broker: `command` says so.
     except (LinkError, TimeoutError, OSError) as error:
         fail(UNREACHABLE, str(error) or "no answer in time", BROKER_ADVICE)
 

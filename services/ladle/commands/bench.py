@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ladle.commands.brokers import NoBroker, find_broker
+from ladle.commands.brokers import GivenBroker, NoBroker, find_broker
 from ladle.commands.guard import command
-from ladle.commands.output import UNREACHABLE, fail, print_json, say, show
+from ladle.commands.output import UNREACHABLE, USAGE, fail, print_json, say, show
 
 if TYPE_CHECKING:
     from ladle.lab.rounds import Figure
@@ -142,6 +142,8 @@ def _with_broker(run: Run, json_: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="ladle-bench-") as name:
         folder = Path(name)
         broker = find_broker(folder)
+        if isinstance(broker, GivenBroker) and broker.url.startswith("amqps://"):
+            fail(USAGE, "LADLE_AMQP_URL: bench measures over amqp:// alone, its yardstick too")
         say(broker.starting)
         try:
             broker.start()

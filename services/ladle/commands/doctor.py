@@ -17,6 +17,7 @@ from ladle.commands.up_screen import without_password
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.errors import PlacementError
 from ladle_contracts.link import LinkError
+from ladle_contracts.tls import TlsFileError
 from ladle_contracts.topology import Topology
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ async def _broker(settings: "PlacementSettings") -> list[Finding]:
             ssl_context=settings.ssl_context(),
             timeout_s=TIMEOUT_MS / 1000,
         )
-    except LinkError as error:
+    except (LinkError, TlsFileError) as error:
         advice = "check LADLE_AMQP_URL, and that the broker runs"
         return [Finding("broker", "bad", f"{shown}: {error}", advice)]
     found = [Finding("broker", "ok", shown)]

@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from ladle.commands.output import INTERRUPTED, USAGE, err, fail, speaking_json
+from ladle_contracts.tls import TlsFileError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,6 +58,8 @@ def command(run: Callable[P, R]) -> Callable[P, R]:
                 fail(USAGE, f"{error.name} is not installed", f"pip install 'ladle[{extra}]'")
             except ValidationError as error:
                 fail(USAGE, settings_errors(error), SETTINGS_ADVICE)
+            except TlsFileError as error:
+                fail(USAGE, str(error), SETTINGS_ADVICE)
             except KeyboardInterrupt:
                 if err.is_terminal:
                     sys.stderr.write("\n")  # Behind the ^C that the terminal shows.

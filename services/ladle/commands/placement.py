@@ -51,6 +51,7 @@ def placement(
 
     settings = PlacementSettings()
     check_database(settings.database)
+    settings.ssl_context()  # Files that cannot be used: now, and not at the first connection.
     logs.configure(settings.log_level, plain=plain_logs)
     _run(settings, upgrade=upgrade, accept_loss=accept_loss)
 

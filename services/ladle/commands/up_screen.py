@@ -1,6 +1,7 @@
 """What `ladle up` says once everything is there: what is where, and how to look."""
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -12,6 +13,7 @@ from rich.table import Table
 from ladle.commands.brokers import Broker
 from ladle.commands.output import err, plain
 
+SECRET = re.compile(r"([?&](?:ssl)?password=)[^&]*")
 EXPORTED = ("LADLE_AMQP_URL", "LADLE_DATABASE_URL")
 
 
@@ -53,9 +55,10 @@ def typed_program() -> str:
 
 
 def without_password(url: str) -> str:
-    """The URL with its password hidden, for people's eyes and logs."""
-    head, at, tail = url.rpartition("@")
+    """The URL with its passwords hidden, that of a key among them, for people's eyes and logs."""
+    without = SECRET.sub(r"\1***", url)
+    head, at, tail = without.rpartition("@")
     scheme, slashes, user = head.partition("://")
     if not (at and slashes and ":" in user):
-        return url
+        return without
     return f"{scheme}://{user.partition(':')[0]}:***@{tail}"

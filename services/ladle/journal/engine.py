@@ -14,13 +14,19 @@ import aiosqlite
 from sqlalchemy import AsyncAdaptedQueuePool, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from ladle.journal.store import StoreError
+from ladle.journal.postgres_tls import POSTGRES
+from ladle.journal.store import NotLetIn, StoreError, Untrusted
 from ladle.journal.url import PostgresUrl, SqliteUrl
+from ladle_contracts.tls import ended_behind_the_handshake, handshake_trouble
 
 SQLITE_MIN = (3, 38, 0)  # STRICT tables (3.37) and what came right after them
 # Under the lease: a writer that hangs inside a transaction must not outlive its term there.
 IDLE_IN_TRANSACTION_MS = 2_000
 WAL_RETRY_S = 0.01
+LET_IN_ADVICE = (
+    "its pg_hba.conf says who may come and how: user, password, TLS (sslmode) and certificate "
+    "(sslcert, sslkey) stand in LADLE_DATABASE_URL"
+)
 STATEMENTS_CACHED = 256  # a batch's text depends on which tables it touches
 
 T = TypeVar("T")
@@ -106,24 +112,34 @@ async def connect_postgres(url: PostgresUrl, busy_ms: int, *, idle_ms: int = 60_
 
     busy_ms: how long a statement waits for another transaction's lock.
     idle_ms: how long a transaction may do nothing before the server ends it.
-    Raises StoreError without the `postgres` extra, else what asyncpg raises.
+    Raises StoreError without the `postgres` extra, Untrusted, NotLetIn, else what asyncpg raises.
     """
     try:
         import asyncpg
     except ImportError as error:
         raise StoreError("PostgreSQL needs an extra: pip install 'ladle[postgres]'") from error
-    connection = await asyncpg.connect(
-        url.dsn,
-        timeout=busy_ms / 1000,
-        statement_cache_size=STATEMENTS_CACHED,
-        server_settings={
-            "application_name": "ladle",
-            "default_transaction_isolation": "read committed",
-            "lock_timeout": str(busy_ms),
-            "idle_in_transaction_session_timeout": str(idle_ms),
-            "timezone": "UTC",
-        },
-    )
+    ends = (ConnectionResetError, BrokenPipeError, asyncpg.ConnectionDoesNotExistError)
+    try:
+        connection = await asyncpg.connect(
+            url.dsn,
+            timeout=busy_ms / 1000,
+            statement_cache_size=STATEMENTS_CACHED,
+            server_settings={
+                "application_name": "ladle",
+                "default_transaction_isolation": "read committed",
+                "lock_timeout": str(busy_ms),
+                "idle_in_transaction_session_timeout": str(idle_ms),
+                "timezone": "UTC",
+            },
+        )
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        raise NotLetIn(f"PostgreSQL does not let Ladle in: {error}; {LET_IN_ADVICE}") from error
+    except Exception as error:
+        if (said := handshake_trouble(error, POSTGRES)) is not None:
+            raise Untrusted(f"no connection to PostgreSQL: {said}") from error
+        if url.over_tls and isinstance(error, ends):
+            raise ConnectionResetError(ended_behind_the_handshake(POSTGRES)) from error
+        raise
     # A server may be set to answer before the disk has it; the journal may not. Only `off` is
     # raised: who asks for more (remote_apply) keeps it.
     await connection.execute(

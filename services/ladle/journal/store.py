@@ -32,6 +32,15 @@ class StoreBusy(StoreError):
     """Locked, serialisation failure or no connection, past the time allowed; may be retried."""
 
 
+class Untrusted(StoreBusy):
+    """No TLS with the database: one side refuses the other's certificate. Who asks gets to know it
+    at once; it may be renewed some time."""
+
+
+class NotLetIn(StoreError):
+    """The database refuses this program: user, password, certificate or place."""
+
+
 class StoreBroken(StoreError):
     """An I/O error (disk full, fsync failed): stop, never retry as if the data were durable."""
 

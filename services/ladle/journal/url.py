@@ -6,7 +6,9 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from ladle.journal.postgres_tls import SECRETS, check_tls
 from ladle.journal.store import StoreError
+from ladle_contracts.tls import TlsFileError
 
 FORMS = "sqlite:///path/to/ladle.db or postgresql://user:password@host:5432/database"
 
@@ -20,16 +22,19 @@ class SqliteUrl:
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrl:
-    """A libpq connection URI as asyncpg reads it; `shown` has no password in it."""
+    """A libpq connection URI as asyncpg reads it; `shown` has no password in it, nor a key's."""
 
     dsn: str
     shown: str
+    over_tls: bool = False
+    """Over TLS or not at all."""
 
 
 def parse(url: str) -> SqliteUrl | PostgresUrl:
     """The database that a URL names; the driver's name in it (`+aiosqlite`) may be left out.
 
-    Raises StoreError, naming the setting and the forms that it takes, never the password.
+    Raises StoreError, naming the setting and the forms that it takes, never the password; also
+    where a file for TLS that it names cannot be used.
     """
     try:
         made = make_url(url)
@@ -45,5 +50,10 @@ def parse(url: str) -> SqliteUrl | PostgresUrl:
         return SqliteUrl(Path(str(made.database)))
     if made.drivername in {"postgresql", "postgresql+asyncpg", "postgres"}:
         plain = made.set(drivername="postgresql")
-        return PostgresUrl(plain.render_as_string(hide_password=False), str(plain))
+        try:
+            over_tls = check_tls({name: str(value) for name, value in plain.query.items()})
+        except TlsFileError as error:
+            raise StoreError(str(error)) from error
+        shown = str(plain.difference_update_query(SECRETS))
+        return PostgresUrl(plain.render_as_string(hide_password=False), shown, over_tls)
     raise StoreError(f"LADLE_DATABASE_URL: {name!r} is no database that Ladle knows; give {FORMS}")

@@ -17,7 +17,8 @@ class PlacementSettings(ClientSettings):
 
     database_url: SecretStr = Field(
         SecretStr("sqlite+aiosqlite:///ladle.db"),
-        description="Journal and view: sqlite+aiosqlite:///PATH or postgresql+asyncpg://...",
+        description="Journal and view: sqlite+aiosqlite:///PATH or postgresql+asyncpg://..., with "
+        "TLS in ?sslmode=verify-full&sslrootcert=FILE&sslcert=FILE&sslkey=FILE",
     )
     holder: str = Field(
         "",
