@@ -122,6 +122,20 @@ def test_parts_meet_and_are_as_equal_as_the_snapshots_allow(file: Path) -> None:
     source.close()
 
 
+def test_the_last_part_is_shorter_where_the_view_is_large(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process reads and compares the rows as well."""
+    source = open_source(str(file))
+    kept, head = source.snapshots(), source.claim().head
+    assert head is not None
+    large = [replace(anchor, parts=2) for anchor in kept]
+    monkeypatch.setattr(source, "snapshots", lambda: large)
+    monkeypatch.setattr(parts, "RECORDS_A_PIECE", head.offset // 2)
+    assert divided(source, 2, 1) == [Part(None, large[2]), Part(large[2], None)]
+    source.close()
+
+
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("column", "value"),

@@ -30,6 +30,9 @@ from ladle.journal.snapshots import Anchor
 LEAST_RECORDS = 5_000
 """A part of fewer is done about as soon as the view is made of the snapshot that it begins with."""
 
+RECORDS_A_PIECE = 500
+"""That are folded in the time that the rows in one piece of a snapshot's text take at the end."""
+
 THREADS_END_S = 0.1
 """For how long a thread that ends is waited for before a process is forked beside it."""
 
@@ -131,8 +134,11 @@ def divided(source: Source, jobs: int, least: int) -> list[Part]:
     whole = not (claim.after_offset or claim.archived or claim.selected)
     if whole and claim.head is not None:
         kept = source.snapshots()
+        # The last part is shorter: with it the view's rows are read and compared.
+        pieces = kept[-1].parts - 1 if kept else 0
+        length = claim.head.offset + RECORDS_A_PIECE * pieces
         for number in range(1, jobs):
-            wanted = claim.head.offset * number // jobs
+            wanted = length * number // jobs
             best = min(kept, key=lambda each: abs(each.offset - wanted), default=None)
             if best and best.offset - (cuts[-1].offset if cuts else 0) >= least:
                 cuts.append(best)
