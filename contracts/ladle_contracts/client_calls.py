@@ -9,7 +9,8 @@ What is retried, and with which id, decides whether a room may be placed twice:
 - refused, retryable, and the refusal stands in the journal: a new id, as the old one would get the
   recorded refusal for ten minutes; never where the caller chose the id;
 - refused, retryable, not in the journal: the same id.
-All of it within the caller's time, and `attempts_max` times at most.
+All of it within the caller's time, and `attempts_max` times at most. A refusal is final where what
+is left is less than it took: asked again, the caller would end with an outcome that nobody knows.
 """
 
 import asyncio
@@ -141,6 +142,7 @@ class Calls:
         remaining_ms = self._remaining_ms(call)
         if remaining_ms <= 0:
             raise call.timed_out()
+        call.asked_ms = self._clock.monotonic_ms()
         try:
             answer = await self._exchange(call, self._new_id(), remaining_ms)
         except Unroutable as error:
@@ -256,7 +258,10 @@ class Calls:
         # Later, never earlier, and not all callers at once.
         pause_ms = round(pause_ms * (1 + _JITTER * self._chance.random()))
         self._count(call, error)
-        if pause_ms >= self._remaining_ms(call):
+        # Who waited long for a refusal may wait as long for the next: where the time left is less,
+        # the refusal in hand is worth more than an outcome that nobody knows.
+        waited_ms = self._clock.monotonic_ms() - call.asked_ms
+        if pause_ms + round(waited_ms * (1 + _JITTER)) >= self._remaining_ms(call):
             raise error
         if recorded:
             call.request_id = self._new_id()
@@ -281,6 +286,7 @@ class _Call:
         self.id_is_the_callers = request_id is not None
         self.request_id = request_id or fresh_id
         self.deadline_ms = deadline_ms
+        self.asked_ms = 0
         self.attempts = 0
         self.maybe_done = False
 

@@ -1,4 +1,8 @@
-"""Ten thousand callers who wake up at once on a real broker: answered, or refused with a code."""
+"""Ten thousand callers who wake up at once on a real broker: answered, or refused with a code.
+
+That each hears within its own time is held in simulated time, in tests/chaos/test_bounds.py: here
+the callers share the machine with all that they ask.
+"""
 
 import asyncio
 import re
@@ -12,7 +16,7 @@ import orjson
 import pytest
 
 from ladle.broker.fast import FastLink
-from ladle_contracts.client import PlacementClient
+from ladle_contracts.client import TIMEOUT_MS, PlacementClient
 from ladle_contracts.envelope import encode_event, encode_request
 from ladle_contracts.events import ServerDescription, ServerRegistered, WorkerDescription
 from ladle_contracts.link import DIRECT_REPLY_TO, Message
@@ -25,11 +29,15 @@ CALLERS = 10_000
 HANG_S = 240.0
 """No more than a guard: who has no answer by then was forgotten."""
 
-PER_S, BURST = 100, 5_000
-"""All of them are one user here, and no machine is so slow that the rate admits them all."""
+DEFAULTS: dict[str, int] = {}
 
-WAIT_MS = 100
-"""Less than a busy machine needs, so that some are refused for that as well."""
+STRICT = {
+    # Less than a busy machine needs, so that some are refused for that.
+    "requests_wait_ms": 100,
+    # All of them are one user here, and no machine is so slow that the rate admits them all.
+    "caller_requests_per_s": 100,
+    "caller_burst": 5_000,
+}
 
 GROWTH_BYTES_MAX = 150_000_000
 """Ten thousand requests that wait, and thousands of rooms, above a service that does nothing."""
@@ -41,9 +49,10 @@ LIFE = 1_763_802_000_000
 class Callers:
     """Each asks once for a room of its own and waits for the end of it."""
 
-    def __init__(self, link: FastLink, cell: str) -> None:
+    def __init__(self, link: FastLink, cell: str, time_ms: int) -> None:
         self._link = link
         self._cell = cell
+        self._time_ms = time_ms
         self._open: set[str] = set()
         self._all_heard = asyncio.Event()
         self.codes: Counter[str] = Counter()
@@ -60,7 +69,7 @@ class Callers:
                 request_id=room,
                 correlation_id=room,
                 reply_to=DIRECT_REPLY_TO,
-                timeout_ms=600_000,
+                timeout_ms=self._time_ms,
                 cell=self._cell,
                 user_id=self._link.user,
             )
@@ -131,8 +140,17 @@ def peak_bytes(process: PlacementProcess) -> int:
     return int(kilobytes) * 1024
 
 
-async def test_ten_thousand_wake_up_at_once(broker_url: str, cell: str, tmp_path: Path) -> None:
-    """Nobody is forgotten, nobody hears twice, and the service stays small and goes on."""
+@pytest.mark.parametrize(
+    ("settings", "time_ms"), [(DEFAULTS, TIMEOUT_MS), (STRICT, 600_000)], ids=["defaults", "strict"]
+)
+async def test_ten_thousand_wake_up_at_once(
+    settings: dict[str, int], time_ms: int, broker_url: str, cell: str, tmp_path: Path
+) -> None:
+    """Nobody is forgotten, nobody hears twice, and the service stays small and goes on.
+
+    With the defaults no request runs out in silence: the service has it before its time is up, and
+    whoever it has gets an answer.
+    """
     link = FastLink(broker_url, name="callers")
     async with (
         placement_process(
@@ -140,9 +158,7 @@ async def test_ten_thousand_wake_up_at_once(broker_url: str, cell: str, tmp_path
             amqp_url=broker_url,
             cell=cell,
             database_url=f"sqlite:///{tmp_path}/ladle.db",
-            requests_wait_ms=WAIT_MS,
-            caller_requests_per_s=PER_S,
-            caller_burst=BURST,
+            **settings,
         ) as process,
         PlacementClient.connect(
             broker_url, cell=cell, timeout_ms=120_000, attempts_max=100
@@ -153,7 +169,7 @@ async def test_ten_thousand_wake_up_at_once(broker_url: str, cell: str, tmp_path
         try:
             await register(link, cell, latecomer)
             before = peak_bytes(process)
-            callers = Callers(link, cell)
+            callers = Callers(link, cell, time_ms)
             async with paused(process):
                 await callers.ask()
             await callers.all_heard()
@@ -164,5 +180,6 @@ async def test_ten_thousand_wake_up_at_once(broker_url: str, cell: str, tmp_path
     assert not callers.wrong
     assert set(callers.codes) <= {"placed", "unavailable", "rate-limited"}, callers.codes
     assert callers.codes.total() == CALLERS
-    assert 0 < callers.codes["placed"] == len(callers.homes) < CALLERS
+    assert 0 < callers.codes["placed"] == len(callers.homes)
+    assert (callers.codes["placed"] < CALLERS) or settings is DEFAULTS
     assert grown < GROWTH_BYTES_MAX

@@ -195,6 +195,31 @@ async def test_silence_is_asked_again_with_the_same_id(
     assert (len(set(responder.ids)), client.retries) == (1, 1)
 
 
+@pytest.mark.parametrize(("timeout_ms", "asked"), [(9_000, 1), (11_000, 2)])
+async def test_a_refusal_that_took_longer_than_there_is_time_is_final(
+    client: PlacementClient,
+    responder: Responder,
+    clock: ManualClock,
+    timeout_ms: int,
+    asked: int,
+) -> None:
+    """Asked again, the caller would wait as long once more, and not know the outcome."""
+    responder.script.append(refusal(ErrorCode.UNAVAILABLE, retryable=True, after_ms=1_000))
+    responder.held = []
+    call = asyncio.create_task(client.allocate("r", timeout_ms=timeout_ms))
+    await clock.advance(4_000)
+    responder.release()
+    responder.held = None
+    if asked == 1:
+        with pytest.raises(PlacementError) as caught:
+            await call
+        assert caught.value.code == "unavailable"
+    else:
+        await clock.advance(2_000)
+        assert (await call).room_id == "r"
+    assert len(responder.requests) == asked
+
+
 async def test_silence_is_asked_again_more_and_more_seldom(
     client: PlacementClient, responder: Responder, clock: ManualClock
 ) -> None:

@@ -13,8 +13,10 @@ from ladle_contracts.link import Message
 from tests.placement.writing import REPLIES, Writing, writing
 
 
-def arrival(name: str, arrived_ms: int, *, request: bool = True, size: int = 1) -> Arrival:
-    message = Message(b"x" * size, message_id=name)
+def arrival(
+    name: str, arrived_ms: int, *, request: bool = True, size: int = 1, own_ms: int | None = None
+) -> Arrival:
+    message = Message(b"x" * size, message_id=name, expiration_ms=own_ms)
     handler: Any = None
     return Arrival(message, handler, 0.0, arrived_ms, request)
 
@@ -71,6 +73,40 @@ def test_what_is_put_back_waits_again() -> None:
     backlog.extend([arrival("c", 60, size=5)])
     assert names(backlog.take_late(101)) == ["c", "a"]
     assert rest(backlog) == ["b"]
+
+
+def test_who_has_less_time_waits_half_of_it_wherever_it_stands() -> None:
+    backlog = Backlog(100)
+    first, short = arrival("first", 0, own_ms=1_000), arrival("short", 0, own_ms=60)
+    backlog.extend(
+        [
+            first,
+            short,
+            arrival("event", 0, request=False, own_ms=2),
+            arrival("shorter", 5, own_ms=20),
+            arrival("long", 6, own_ms=200),
+        ]
+    )
+    assert backlog.take_late(15) == []
+    assert names(backlog.take_late(16)) == ["shorter"]
+    assert len(backlog) == 4
+    # Taken for a batch, and put back: it waits as before. What was folded is no matter any more.
+    taken = [backlog.popleft(), backlog.popleft()]
+    assert taken == [first, short]
+    assert backlog.take_late(31) == []
+    backlog.put_back(taken)
+    assert names(backlog.take_late(31)) == ["short"]
+    assert names(backlog.take_late(101)) == ["first"]
+    assert backlog.take_late(106) == []
+    assert rest(backlog) == ["event", "long"]
+
+
+def test_all_who_wait_may_leave_at_once() -> None:
+    backlog = Backlog(100)
+    backlog.extend([arrival("a", 0, own_ms=10), arrival("b", 0), arrival("c", 0, own_ms=12)])
+    assert names(backlog.take_late(200)) == ["a", "c", "b"]
+    assert len(backlog) == 0
+    assert not backlog
 
 
 def outcomes(w: Writing) -> Counter[str]:

@@ -41,8 +41,8 @@ class PlacementSettings(ClientSettings):
         4_000,
         ge=100,
         le=60_000,
-        description="A request that has waited longer is refused, `unavailable`; a caller asks "
-        "again after five seconds of silence",
+        description="A request that has waited longer, or half of its caller's time, is refused, "
+        "`unavailable`; a caller asks again after five seconds of silence",
     )
     queries_prefetch: int = Field(200, ge=1, le=10_000, description="Reads in flight")
     batch_records_max: int = Field(

@@ -77,7 +77,7 @@ def _run(world: World, steps: int) -> tuple[str, str] | None:
     except Exception as error:
         return NO_DEFECT, repr(error)
     finally:
-        _end(world)
+        end(world)
     return None
 
 
@@ -100,7 +100,7 @@ async def _story(world: World, steps: int) -> None:
     await come_to_rest(world)
 
 
-def _end(world: World) -> None:
+def end(world: World) -> None:
     """Let every task unwind, cut off from everything."""
     for process in world.processes:
         process.is_running = False
