@@ -4,7 +4,7 @@ Each law is held against what stands there, not against what should: after a bre
 from the record as it is, so one change is not found in all that follow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ladle.audit.finding import Finding, Law
@@ -53,9 +53,27 @@ class Walk:
         """Something stands where the next record should, and cannot be read."""
         self.offset, self.hash = self.offset + 1, None
 
-    def step(self, record: Record) -> Iterator[Finding]:
+    def step(self, record: Record) -> Iterable[Finding]:
         """What is wrong with the next record; afterwards it is the last one."""
         hash_ = rehash(record)
+        if not self._holds(record, hash_):
+            return self._wrong(record, hash_)
+        self.offset, self.hash = record.offset, hash_
+        self._term, self._recorded_at_ms = record.term, record.recorded_at_ms
+        return ()
+
+    def _holds(self, record: Record, hash_: str) -> bool:
+        """Whether no law is broken, as with nearly all records: asked first, and at once."""
+        return (
+            hash_ == record.hash
+            and record.prev_hash == self.hash
+            and record.offset == self.offset + 1
+            and (record.term, record.recorded_at_ms) >= (self._term, self._recorded_at_ms)
+            and (is_erased(record) or digest_of(record.salt, record.body) == record.body_digest)
+        )
+
+    def _wrong(self, record: Record, hash_: str) -> Iterator[Finding]:
+        """Law by law. It is the last record when all were told."""
         offset = record.offset
         is_itself = hash_ == record.hash
         follows = self.hash is not None and record.prev_hash == self.hash
