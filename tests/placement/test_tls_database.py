@@ -13,7 +13,7 @@ from ladle.journal.schema import current
 from ladle.journal.store import StoreError
 from tests.audit.test_archive import days
 from tests.commands.conftest import Ladle
-from tests.fixtures.certificates import Authorities, Issued
+from tests.fixtures.certificates import Authorities, Issued, as_at_the_end_of_a_process
 from tests.fixtures.postgres import PrivatePostgres, ask, new_database, private_postgres
 from tests.fixtures.service import running_service
 from tests.placement.test_lost_records import place
@@ -115,6 +115,7 @@ Refused = tuple[str, str]
 """What stands in the address instead, and what is said of it."""
 
 
+@as_at_the_end_of_a_process()
 def refused(ladle: Ladle, *said: str) -> None:
     """Each way to the database says the same, with the exit code of a thing out of reach."""
     for command, code in (

@@ -28,7 +28,7 @@ from ladle_contracts.settings import ClientSettings
 from ladle_contracts.topology import Topology
 from tests.commands.conftest import Ladle, Said
 from tests.fixtures.broker import private_node
-from tests.fixtures.certificates import Authorities, Issued
+from tests.fixtures.certificates import Authorities, Issued, as_at_the_end_of_a_process
 from tests.fixtures.roles import Imported, imported_users
 from tests.fixtures.service import running_service
 
@@ -319,6 +319,7 @@ def test_whom_the_broker_does_not_take(
     refused({**known, **shown}, "refuses this side's certificate or", "LADLE_TLS_CERT_FILE")
 
 
+@as_at_the_end_of_a_process()
 def refused(settings: Settings, *said: str) -> None:
     """Each way to the broker says the same, with the exit code of a thing out of reach."""
     ladle = Ladle({**variables(settings), "COLUMNS": "10000"})
