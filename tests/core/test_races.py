@@ -295,9 +295,10 @@ def test_a_backlog_that_takes_long_to_read() -> None:
     assert said(cell.wait(1_000)) == ["server-stale"] * 2
 
 
-def test_most_of_the_fleet_silent_at_once() -> None:
+@pytest.mark.parametrize("rules", [1, 2])
+def test_most_of_the_fleet_silent_at_once(rules: int) -> None:
     """Seven minutes without three of five servers are the bus's fault, not their deaths."""
-    cell = Cell()
+    cell = Cell(rules=rules)
     for name in "abcde":
         cell.register(name)
         cell.created(f"room-{name}", name)
@@ -320,9 +321,10 @@ def test_most_of_the_fleet_silent_at_once() -> None:
     assert cell.phase("room-d") == "active"
 
 
-def test_the_whole_bus_out_for_an_hour_loses_nobody() -> None:
+@pytest.mark.parametrize("rules", [1, 2])
+def test_the_whole_bus_out_for_an_hour_loses_nobody(rules: int) -> None:
     """Nobody else is heard either, and the first that is heard again condemns none of the rest."""
-    cell = Cell()
+    cell = Cell(rules=rules)
     for name in "abc":
         cell.register(name)
         cell.created(f"room-{name}", name)
@@ -335,6 +337,44 @@ def test_the_whole_bus_out_for_an_hour_loses_nobody() -> None:
     assert cell.view.liveness["lost"] == 0
     cell.status("c")
     assert all(cell.phase(f"room-{name}") == "active" for name in "abc")
+
+
+@pytest.mark.parametrize(("rules", "lost"), [(1, ["b"]), (2, [])])
+def test_one_last_word_that_waited_condemns_nobody(rules: int, lost: list[str]) -> None:
+    """Nobody listened for an hour; of one server something had waited, then all are silent.
+
+    By when each was heard it would be alone in its silence. Journals of before keep that rule.
+    """
+    cell = Cell(rules=rules)
+    for name in "abc":
+        cell.register(name)
+    cell.now_ms += 3_600_000
+    cell.fold(Kind.WRITER_ACTIVE, {"holder": "writer", "version": "1"})
+    cell.status("b")
+    cell.fold(Kind.CAUGHT_UP, {})
+    assert lost_in(cell, 200) == lost
+    cell.replay()
+
+
+@pytest.mark.parametrize(("rules", "lost"), [(1, ["d"]), (2, [])])
+def test_the_others_fall_silent_as_the_first_are_given_up(rules: int, lost: list[str]) -> None:
+    """Two of five spoke for ten minutes, so the three are lost; then the two are silent, too."""
+    cell = Cell(rules=rules)
+    for name in "abcde":
+        cell.register(name)
+    gone: list[str] = []
+    while not gone:
+        cell.status("d")
+        cell.status("e")
+        gone = lost_in(cell, 1)
+    assert sorted(gone + lost_in(cell, 40)) == sorted(["a", "b", "c", *lost])
+    cell.replay()
+
+
+def lost_in(cell: Cell, waits: int) -> list[str]:
+    """Who is lost while so often five seconds pass."""
+    said = [line for _ in range(waits) for line in cell.wait(5_000)["outbound"]]
+    return [line["server_id"] for line in said if line["type"] == "server-lost"]
 
 
 def test_a_sole_server_is_never_lost_by_silence() -> None:

@@ -6,6 +6,12 @@ from typing import Any
 
 from ladle_contracts.fields import HOLD_MS_MAX
 
+RULES = 2
+"""The newest edition of the rules, which a writer journals. What the editions changed:
+
+2: all who are silent are silent together, whenever each was heard last (docs/adr/0052).
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -15,6 +21,7 @@ class Limits:
     is new is off here, and on in the service's settings, which the journal then holds.
     """
 
+    rules: int = 1  # the edition of the rules by which the journal goes on
     cell: str = "default"  # begins the allocation ids, so that two cells never share one
     policy: str = "least-loaded"
     hold_ms: int = 30_000  # how long an answered caller has to come, unless it says

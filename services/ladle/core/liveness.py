@@ -241,22 +241,35 @@ def is_sole(view: View) -> bool:
 
 
 def is_the_bus(step: Step, server: Server) -> bool:
-    """Did more than half of the servers, at least two, fall silent about when this one did?
+    """Are more than half of the servers, at least two, silent together with this one?
 
     Not any more when the others have been heard for `bus_out_ms` without a pause.
     """
     view = step.view
-    window = lost_ms(view, server)
-    first = view.silent.bisect_left((server.heard_at_ms - window, ""))
-    last = view.silent.bisect_right((server.heard_at_ms + window, "\U0010ffff"))
-    together = last - first
+    together = silent_together(view, server)
     if together < 2 or 2 * together <= view.liveness[UP] + view.liveness[STALE]:
         return False
     others: dict[str, int] | None = view.state(BUS)
     if others is None:
         view.set_state(BUS, {"since_ms": step.now_ms, "heard_ms": step.now_ms})
         return True
+    if view.limits.rules >= 2 and step.now_ms - others["heard_ms"] >= lost_ms(view, server):
+        return True  # The others have fallen silent, too, since then.
     return others["heard_ms"] - others["since_ms"] < view.limits.bus_out_ms
+
+
+def silent_together(view: View, server: Server) -> int:
+    """How many are silent together with this one, itself included.
+
+    All who are silent now. When each was heard last does not tell who fell silent together: while
+    nobody listened, some had a last word waiting and others had not, and a clock may have been set.
+    """
+    if view.limits.rules >= 2:
+        return len(view.silent)
+    window = lost_ms(view, server)
+    first = view.silent.bisect_left((server.heard_at_ms - window, ""))
+    last = view.silent.bisect_right((server.heard_at_ms + window, "\U0010ffff"))
+    return int(last - first)
 
 
 def others_speak(step: Step, server: Server) -> None:

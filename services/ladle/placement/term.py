@@ -8,6 +8,7 @@ from typing import Any
 
 from ladle import __version__
 from ladle.core.limits import NAMES as LIMIT_NAMES
+from ladle.core.limits import RULES
 from ladle.core.record import Kind
 from ladle.core.view import View
 from ladle.journal.store import Lease, Store
@@ -166,7 +167,7 @@ class Term:
             name: value
             for name, value in self._settings.model_dump().items()
             if name in LIMIT_NAMES
-        }
+        } | {"rules": RULES}
         differing = {
             name: value
             for name, value in wanted.items()
