@@ -18,6 +18,8 @@ from ladle_contracts.link import (
     Link,
     LinkDown,
     LinkState,
+    Message,
+    OnMessages,
     OutcomeUnknown,
     Outgoing,
 )
@@ -96,6 +98,61 @@ async def test_many_resets_under_load_lose_nothing(
         await eventually(lambda: len(seen) == count, 20)
         await eventually(lambda: link.is_up)
         await link.close()
+    assert await left_in(channel, queue) == []
+
+
+async def test_a_cancel_whose_answer_is_not_waited_for(
+    make_link: MakeLink, broker_url: str, queue: str, channel: AbstractChannel
+) -> None:
+    """The network holds it up: nothing stays on the old channel, and the queue is read again."""
+    async with proxied(broker_url) as (proxy, url):
+        link = await make_link(url)
+        consumer = await link.consume(
+            queue, lambda messages: link.nack(messages, requeue=True), prefetch=10
+        )
+        proxy.blackhole()
+        await fill(channel, queue, [b"a", b"b"])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await consumer.cancel()
+        proxy.heal()
+        inbox = Inbox()
+        await link.consume(queue, inbox, prefetch=10)
+        got = await inbox.until(2)
+        assert sorted(message.body for message in got[:2]) == [b"a", b"b"]
+        link.ack(got)
+        await published(link, Outgoing("", queue, b"c"))
+        assert (await inbox.until(3))[-1].body == b"c"
+        link.ack(inbox.messages[2:])
+        await link.close()
+    assert await left_in(channel, queue) == []
+
+
+async def test_a_cancel_amid_a_flood_leaves_nothing_behind(
+    make_link: MakeLink, broker_url: str, queue: str, channel: AbstractChannel
+) -> None:
+    """Each message came before the cancel, or comes to who consumes next; none is stuck."""
+    count = 600
+    await fill(channel, queue, [b"%d" % number for number in range(count)])
+    link = await make_link(broker_url)
+    first, second = Inbox(), Inbox()
+
+    def acked(inbox: Inbox) -> OnMessages:
+        def take(messages: list[Message]) -> None:
+            inbox(messages)
+            link.ack(messages)
+
+        return take
+
+    consumer = await link.consume(queue, acked(first), prefetch=5)
+    await eventually(lambda: len(first.messages) > 20)
+    await consumer.cancel()
+    before = len(first.messages)
+    await link.consume(queue, acked(second), prefetch=5)
+    await eventually(lambda: len(first.messages) + len(second.messages) >= count)
+    assert len(first.messages) == before < count
+    assert {*first.bodies, *second.bodies} == {b"%d" % number for number in range(count)}
+    await link.close()
     assert await left_in(channel, queue) == []
 
 

@@ -1,5 +1,6 @@
 """How batches form, and what waits for their commit."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -57,6 +58,19 @@ async def test_a_batch_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         sizes = [len(batch.records) for batch in w.store.appends[appended:]]
         assert max(sizes) <= 5
         assert sum(sizes) == 12
+
+
+async def test_a_stop_does_not_wait_for_a_commit_that_was_cancelled(w: Writing) -> None:
+    """As where the whole process is cancelled in mid stop: nothing more comes of it."""
+    w.store.hold()
+    await w.allocate("room-0")
+    writer = w.term.writer
+    await w.until(lambda: writer._in_flight is not None, "the commit")
+    assert writer._in_flight is not None
+    writer._in_flight.cancel()
+    async with asyncio.timeout(5):
+        await writer.drain()
+    w.store.release()
 
 
 async def test_no_reply_and_no_ack_before_the_commit(w: Writing) -> None:

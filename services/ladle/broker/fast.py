@@ -196,9 +196,11 @@ class FastLink:
         return FastSubscription(self, queue, subscriber)
 
     async def _unsubscribe(self, queue: str, subscriber: RabbitSubscriber) -> None:
+        # At once: who does not wait for the end may consume the queue again. What still comes for
+        # this consumer goes where it went, for a lane knows that by the consumer's tag.
+        self._in.sinks.pop(queue, None)
         if self._subscribers is not None:
             await self._subscribers.unsubscribe(subscriber)
-        self._in.sinks.pop(queue, None)
 
     def ack(self, messages: Sequence[Message]) -> None:
         self._settle(messages, None)

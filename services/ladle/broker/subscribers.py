@@ -73,6 +73,7 @@ class Subscribers:
         )
         self._channels: dict[str, Channel] = {}
         self._running: set[RabbitSubscriber] = set()
+        self._endings: set[asyncio.Task[None]] = set()
         self._guard: asyncio.Task[None] | None = None
         self.connection: RobustConnection | None = None
 
@@ -124,6 +125,7 @@ class Subscribers:
             await asyncio.gather(self._guard, return_exceptions=True)
         for subscriber in list(self._running):
             await self.unsubscribe(subscriber)
+        await asyncio.gather(*self._endings)
         await whatever_happens(self._broker.stop(), _STOP_TIMEOUT_S * 2)
         if connection is not None:
             # FastStream leaves it open where a subscriber could not be stopped.
@@ -158,9 +160,24 @@ class Subscribers:
         return subscriber
 
     async def unsubscribe(self, subscriber: RabbitSubscriber) -> None:
-        """Cancel a consumer; its channel stays, and with it what is not acked yet."""
+        """Cancel a consumer; its channel stays, and with it what is not acked yet.
+
+        It is cancelled also where the caller stops waiting: half a cancel ends the channel.
+        """
         self._running.discard(subscriber)
-        await whatever_happens(subscriber.stop(), _STOP_TIMEOUT_S)
+        ending = asyncio.create_task(whatever_happens(_end(subscriber), _STOP_TIMEOUT_S))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        await asyncio.shield(ending)
+
+
+async def _end(subscriber: RabbitSubscriber) -> None:
+    """Cancel at the broker before FastStream ends: it drops what comes in between, unacked."""
+    queue, tag = subscriber._queue_obj, subscriber._consumer_tag
+    if queue is not None and tag is not None and not queue.channel.is_closed:
+        subscriber._consumer_tag = None
+        await queue.cancel(tag)
+    await subscriber.stop()
 
 
 async def _undecoded(message: RabbitMessage) -> IncomingMessage:

@@ -68,6 +68,7 @@ class Standby:
         self._ended = False
         self._reads = JournalReads(store)
         self._errands = Errands("a read on a standby", log)
+        self._open: dict[tuple[int, int], Message] = {}  # in the order of their coming
         self._consumer: Consumer | None = None
         self._following: asyncio.Task[NoReturn] | None = None
 
@@ -105,6 +106,10 @@ class Standby:
             except (LinkError, TimeoutError) as error:
                 log.debug("the consumer was gone already: %s", error)
         await self._errands.close()
+        # The channel lives on when this process becomes the writer: nobody else would ever get
+        # what is kept on it.
+        self._link.nack(list(self._open.values()), requeue=True)
+        self._open.clear()
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
@@ -114,9 +119,14 @@ class Standby:
             self._link.nack(messages, requeue=True)
             return
         for message in messages:
+            self._open[message.epoch, message.tag] = message
             self._errands.run(self._serve(message))
 
     async def _serve(self, message: Message) -> None:
+        await self._settle(message)
+        del self._open[message.epoch, message.tag]
+
+    async def _settle(self, message: Message) -> None:
         if not may_answer(message.reply_to):
             if self._callers.may_ask(message):
                 await self._refuse_address(message)
@@ -134,13 +144,7 @@ class Standby:
                 log.warning("refused a read: %s", detail, extra={"reason": reason})
             answer: Answer = error_for(error)
         else:
-            try:
-                answer = NOT_WRITING if request.is_write else await self._answer(request)
-            except asyncio.CancelledError:
-                # The channel lives on when this process becomes the writer: nobody else would
-                # ever get what is kept on it.
-                self._link.nack([message], requeue=True)
-                raise
+            answer = NOT_WRITING if request.is_write else await self._answer(request)
         body = wire_reply(answer, term=self.follower.term, offset=self.follower.offset)
         self._link.send([reply_to(message, body)])
         self._link.ack([message])

@@ -433,7 +433,7 @@ class Writer:
             self._turn(flush=True)
             if self.failed.done():
                 self.failed.result()
-            if self._in_flight is None:
+            if self._in_flight is None or self._in_flight.cancelled():
                 return
             await asyncio.wait([self._in_flight])
 
