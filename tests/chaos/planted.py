@@ -1,4 +1,4 @@
-"""Bugs planted one at a time in writer, lease, outbox, de-duplication, holds, publisher and client.
+"""Bugs planted one at a time: writer, lease, outbox, de-duplication, holds, liveness, both ends.
 
 Each is a mistake that somebody could make in the code as it stands.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ladle.core import received, timers
+from ladle.core import liveness, received, timers
 from ladle.core.load import Load
 from ladle.journal.store import Batch, CommitUnknown, Head, Lease, LeaseLost, Store, StoreBusy
 from ladle.placement import on_event, writer
@@ -216,6 +216,14 @@ def holds_never_run_out(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(writer, "next_due_ms", never)
 
 
+# --- liveness ------------------------------------------------------------------------------------
+
+
+def the_silence_of_the_bus_loses_servers(patch: pytest.MonkeyPatch) -> None:
+    """Each server is judged by itself, as where nobody asks who else fell silent."""
+    patch.setattr(liveness, "is_the_bus", lambda step, server: False)
+
+
 # --- publisher and client ------------------------------------------------------------------------
 
 
@@ -300,6 +308,7 @@ PLANTS: dict[Plant, set[str]] = {
     a_recalled_event_is_not_acked: {NOT_AT_REST},
     capacity_leaks: {"the view's laws"},
     holds_never_run_out: {NOT_AT_REST},
+    the_silence_of_the_bus_loses_servers: {"a silent bus loses no server"},
     the_publisher_takes_an_unknown_outcome_for_a_confirm: {"what is confirmed is at the broker"},
     the_publisher_uses_a_sequence_twice: {NOT_AT_REST},
     a_command_is_not_acked: {NOT_AT_REST},

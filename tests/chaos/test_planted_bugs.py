@@ -8,7 +8,7 @@ from ladle.commands.simulated_service import make_service
 from tests.chaos.planted import PLANTS, Plant
 
 SEEDS_MAX = 500
-"""The hardest of them, a writer that does not stand down, takes sixteen."""
+"""The hardest of them, time that follows the wall clock, takes seventeen."""
 
 
 @pytest.mark.slow

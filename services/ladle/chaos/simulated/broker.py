@@ -26,13 +26,24 @@ DIRECT_PREFIX = "amq.rabbitmq.reply-to."
 class Queue:
     """What waits, and who reads it in turn."""
 
-    def __init__(self, name: str, *, kind: str, limit: int, dead_exchange: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        kind: str,
+        delivery_limit: int,
+        dead_exchange: str,
+        drops_its_oldest: bool,
+    ) -> None:
         self.name = name
         self.kind = kind
-        self.limit = limit
+        self.delivery_limit = delivery_limit
         self.dead_exchange = dead_exchange
+        self.drops_its_oldest = drops_its_oldest
+        self.full_until_us = 0
         self.waiting: deque[Held] = deque()
         self.consumers: deque[Consumer] = deque()
+        self.holders: dict[Consumer, None] = {}  # those that are given no more too, until they end
         self.deliveries: dict[int, int] = {}
 
 
@@ -65,8 +76,9 @@ class Broker:
                 self.queues[queue.name] = Queue(
                     queue.name,
                     kind=queue.kind,
-                    limit=int(arguments.get("x-delivery-limit", 0)),
+                    delivery_limit=int(arguments.get("x-delivery-limit", 0)),
                     dead_exchange=str(arguments.get("x-dead-letter-exchange", "")),
+                    drops_its_oldest=arguments.get("x-overflow") == "drop-head",
                 )
         for binding in declarations.bindings:
             bound = (binding.exchange, binding.queue, binding.key)
@@ -86,6 +98,9 @@ class Broker:
         if self.dice.strikes(Fault.NACK):
             raise Refused("nacked")
         names = self._route(message.exchange, message.routing_key)
+        for name in names:
+            if self._is_full(name) and not self.queues[name].drops_its_oldest:
+                raise Refused(f"{name} is full")
         delivery = delivery_of(message, sender)
         for watcher in self.on_publish:
             watcher(delivery, names)
@@ -131,6 +146,8 @@ class Broker:
             return
         self._numbers += 1
         held[0].headers = {**held[0].headers, NUMBER: self._numbers}
+        if self._is_full(name) and queue.drops_its_oldest:
+            queue.waiting.clear()
         queue.waiting.append(held)
         self.pump(queue)
         if queue.consumers and self.dice.strikes(Fault.DUPLICATE):
@@ -140,6 +157,9 @@ class Broker:
             self.loop.call_later(
                 again_ms / 1_000, self._again, name, (copy, *held[1:]), context=Context()
             )
+
+    def _is_full(self, name: str) -> bool:
+        return self.loop.now_us < self.queues[name].full_until_us
 
     def _again(self, name: str, held: Held) -> None:
         queue = self.queues.get(name)
@@ -172,10 +192,10 @@ class Broker:
             consumer.connection.to_client(consumer.arrive, messages)
 
     def _is_past_the_limit(self, queue: Queue, number: int) -> bool:
-        if not queue.limit:
+        if not queue.delivery_limit:
             return False
         count = queue.deliveries[number] = queue.deliveries.get(number, 0) + 1
-        return count > queue.limit + 1
+        return count > queue.delivery_limit + 1
 
     def _bury(self, queue: Queue, message: Message) -> None:
         for name in self._route(queue.dead_exchange, message.routing_key):
@@ -206,6 +226,7 @@ class Broker:
     def subscribe(self, consumer: Consumer) -> None:
         queue = self.queues[consumer.queue]
         queue.consumers.append(consumer)
+        queue.holders[consumer] = None
         self.pump(queue)
 
     def retire(self, consumer: Consumer) -> None:
@@ -220,6 +241,7 @@ class Broker:
         queue = self.queues.get(consumer.queue)
         back, consumer.unacked = list(consumer.unacked.values()), {}
         if queue is not None:
+            queue.holders.pop(consumer, None)
             self._give_back(queue, back)
             self.pump(queue)
 
@@ -241,7 +263,7 @@ class Broker:
     def backlog(self, name: str) -> int:
         """What waits or is not acked in a queue."""
         queue = self.queues[name]
-        return len(queue.waiting) + sum(len(consumer.unacked) for consumer in queue.consumers)
+        return len(queue.waiting) + sum(len(holder.unacked) for holder in queue.holders)
 
 
 NUMBER = "x-simulated-number"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from ladle.chaos.simulated.cable import Cable
 from ladle.chaos.simulated.clock import SimulatedClock
 from ladle.chaos.simulated.laws import Violation
 from ladle.chaos.simulated.link import SimulatedLink
@@ -35,6 +36,7 @@ class Backend:
     def __init__(self, world: World, name: str) -> None:
         self.name = name
         self.clock = SimulatedClock(world.loop)
+        self.cable = Cable(world.loop)
         self.open_calls = 0
         self.link: SimulatedLink
         self.host: Host
@@ -54,7 +56,7 @@ class Backend:
         self.open_calls = 0
         self.host = Host(f"{self.name}.{self._lives}")
         self.link = SimulatedLink(
-            self._world.broker, self.host, self.host.name, self._random, self.name
+            self._world.broker, self.host, self.host.name, self._random, self.name, self.cable
         )
         self.client = PlacementClient(
             self.link,
@@ -79,6 +81,17 @@ class Backend:
         self.link.end("killed")
         self._world.loop.kill(self.host)
         self.start()
+
+    def lose_power(self) -> None:
+        """The machine is gone without a word; another takes its place."""
+        self.link.vanish()
+        self._world.loop.kill(self.host)
+        self.start()
+
+    @property
+    def links(self) -> list[SimulatedLink]:
+        """Its connection to the broker."""
+        return [self.link]
 
     def _new_id(self) -> str:
         self._ids += 1

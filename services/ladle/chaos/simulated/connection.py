@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 USUAL_US = 2_000
 HEARTBEAT_US = 20_000_000
 """After so much silence a side calls the other one dead."""
+CHANNELS = 1 << 16
+"""More than one connection ever opens."""
 
 
 class Consumer:
@@ -37,6 +39,7 @@ class Consumer:
         no_ack: bool,
     ) -> None:
         self.connection = connection
+        self.epoch = connection.open_channel()
         self.queue = queue
         self.on_messages = on_messages
         self.prefetch = prefetch
@@ -52,7 +55,7 @@ class Consumer:
         """The delivery of a message; the broker remembers it until it is acked."""
         if not self.no_ack:
             self.unacked[tag] = held
-        return replace(held[0], tag=tag, epoch=self.connection.epoch)
+        return replace(held[0], tag=tag, epoch=self.epoch)
 
     def arrive(self, messages: list[Message]) -> None:
         """On the client's side."""
@@ -74,10 +77,28 @@ class Connection:
         self.is_open = True
         self.consumers: list[Consumer] = []
         self.on_replies: OnMessages | None = None
+        self._channels = 0
         self._there_us = 0
         self._back_us = 0
         self._deaf_from_us: int | None = None
         broker.connections[self.address] = self
+
+    # Channels
+
+    def open_channel(self) -> int:
+        """The epoch of a new channel: no other of this link, ever, has the same."""
+        self._channels += 1
+        return self.epoch * CHANNELS + self._channels
+
+    def has_channel(self, epoch: int) -> bool:
+        """Is it one of this connection, rather than of one before?"""
+        return epoch // CHANNELS == self.epoch
+
+    def close_channel(self, consumer: Consumer) -> None:
+        """The broker closes one channel: what it held comes again, and the connection stays."""
+        self.consumers.remove(consumer)
+        self.broker.drop(consumer)
+        self.to_client(self.link.channel_closed, consumer)
 
     # The two ways
 
@@ -114,15 +135,32 @@ class Connection:
             return dice.between(Fault.REORDER, 100, 5_000) * 1_000
         return int(self.link.random() * USUAL_US)
 
-    def stall(self, for_us: int) -> None:
-        """A blackhole: nothing passes for so long; nobody is told."""
+    def stall(self, for_us: int, *, there: bool = True, back: bool = True) -> None:
+        """A blackhole: nothing passes for so long, there, back, or both; nobody is told."""
         until_us = self.broker.loop.now_us + for_us
-        self._there_us = max(self._there_us, until_us)
-        self._back_us = max(self._back_us, until_us)
+        if there:
+            self._there_us = max(self._there_us, until_us)
+        if back:
+            self._back_us = max(self._back_us, until_us)
         if for_us > HEARTBEAT_US:
-            self.broker.loop.call_later(
-                HEARTBEAT_US / 1_000_000, self.break_off, "no heartbeat", context=Context()
-            )
+            self._miss_heartbeats()
+
+    def _miss_heartbeats(self) -> None:
+        self.broker.loop.call_later(
+            HEARTBEAT_US / 1_000_000, self.break_off, "no heartbeat", context=Context()
+        )
+
+    def fall_silent(self) -> None:
+        """Half open: the client's side is gone, and the broker does not know."""
+        self._miss_heartbeats()
+
+    def be_forgotten(self) -> None:
+        """Half open: the broker's side is gone, and the client does not know."""
+        if self._deaf_from_us is None:
+            self._deaf_from_us = self.broker.loop.now_us
+            self.broker.connections.pop(self.address, None)
+            self._forget()
+            self._miss_heartbeats()
 
     # Replies
 
@@ -141,12 +179,13 @@ class Connection:
             return
         self.is_open = False
         loop = self.broker.loop
-        self._deaf_from_us = loop.now_us
-        if self.broker.is_up:
-            self._deaf_from_us += int(self.link.random() * 2 * USUAL_US)
-        self.broker.connections.pop(self.address, None)
-        # The broker sees the end after the last bytes, and gives away what this one held.
-        loop.call_at_us(self._deaf_from_us, self._forget, context=Context())
+        if self._deaf_from_us is None:
+            self._deaf_from_us = loop.now_us
+            if self.broker.is_up:
+                self._deaf_from_us += int(self.link.random() * 2 * USUAL_US)
+            self.broker.connections.pop(self.address, None)
+            # The broker sees the end after the last bytes, and gives away what this one held.
+            loop.call_at_us(self._deaf_from_us, self._forget, context=Context())
         loop.call_later(
             self.link.random() * USUAL_US / 1_000_000,
             *(self.link.lost, self, reason),

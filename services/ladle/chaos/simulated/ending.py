@@ -19,20 +19,23 @@ def heal(world: World) -> None:
     world.is_quiet = True
     world.broker.come_up()
     world.broker.alarm_until_us = 0
+    for queue in world.broker.queues.values():
+        queue.full_until_us = 0
+    world.journal.silent_together = frozenset()
     for process in world.processes:
         process.crash_at = None
         process.clock.wall_off_ms = 0
         process.mend()
+        process.cable.mend()
         if process.is_running:
             world.loop.thaw(process.host)
     for server in world.servers.values():
         server.clock.wall_off_ms = 0
-        server.link.is_cut = False
-        if server.is_superseded:
-            server.kill()
-        server.start()
+        server.cable.mend()
+        server.begin_again()
     for backend in world.backends:
         backend.clock.wall_off_ms = 0
+        backend.cable.mend()
 
 
 async def come_to_rest(world: World) -> None:
@@ -42,6 +45,8 @@ async def come_to_rest(world: World) -> None:
     unrest = "it was not looked at"
     while world.loop.now_us < until_us:
         await clock.sleep(LOOK_MS)
+        for server in world.servers.values():
+            server.begin_again()
         found = what_is_open(world)
         if found is None:
             whole(world)

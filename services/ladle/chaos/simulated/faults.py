@@ -44,6 +44,21 @@ class Fault(StrEnum):
     CLIENT_RESTART = "client-restart"
     POISON = "poison"  # messages that nobody can read
 
+    # Which kinds a seed has is drawn in this order: a new one goes to the end of its list.
+    ONE_WAY = "one-way"  # nothing passes in one direction, nobody is told
+    HALF_OPEN = "half-open"  # the broker's side is gone, and the client does not know
+    POWER_CUT = "power-cut"  # a machine is gone, and the broker does not know
+    CHANNEL_CLOSED = "channel-closed"  # one channel, and the connection stays
+    FLAPPING = "flapping"  # a machine's network goes and comes, and goes
+    CUT_OFF = "cut-off"  # a placement process without broker, at times without database too
+    SILENCE = "silence"  # no media server is heard, for up to five minutes
+    FULL_QUEUE = "full-queue"  # a queue refuses, or drops its oldest
+    RESTART_LOOP = "restart-loop"  # a server or a placement process that starts again and again
+    BURST = "burst"  # many callers at once, more than there is room for
+    ALL_DRAINING = "all-draining"  # nobody takes anything new
+    LARGE = "large-body"  # a megabyte
+    UNKNOWN_VERSION = "unknown-version"  # of the envelope, or of a type
+
 
 PER_STEP = frozenset(
     {
@@ -51,6 +66,9 @@ PER_STEP = frozenset(
         *(Fault.BLACKHOLE, Fault.PARTITION, Fault.BROKER_RESTART, Fault.ALARM),
         *(Fault.CLOCK_STEP, Fault.SERVER_RESTART, Fault.SERVER_LEAVES, Fault.WORKER_DIES),
         *(Fault.CLIENT_RESTART, Fault.POISON),
+        *(Fault.ONE_WAY, Fault.HALF_OPEN, Fault.POWER_CUT, Fault.CHANNEL_CLOSED),
+        *(Fault.FLAPPING, Fault.CUT_OFF, Fault.SILENCE, Fault.FULL_QUEUE, Fault.RESTART_LOOP),
+        *(Fault.BURST, Fault.ALL_DRAINING, Fault.LARGE, Fault.UNKNOWN_VERSION),
     }
 )
 
@@ -66,8 +84,13 @@ OFTEN: Mapping[Fault, tuple[float, float]] = {
     Fault.STORE_BROKEN: (0.002, 0.02),
     Fault.BAD_DATA: (0.05, 0.3),
     Fault.CRASH_AT_STEP: (0.01, 0.08),
+    # Each of these lasts long, or costs much.
+    Fault.SILENCE: (0.005, 0.02),
+    Fault.RESTART_LOOP: (0.01, 0.04),
+    Fault.BURST: (0.005, 0.02),
+    Fault.ALL_DRAINING: (0.01, 0.04),
 }
-"""From the least to the most often, per operation; kinds that are not here: per step."""
+"""From the least to the most often; kinds that are not here: as PER_STEP_OFTEN."""
 
 PER_STEP_OFTEN = (0.03, 0.12)
 HAS_A_KIND = 0.3

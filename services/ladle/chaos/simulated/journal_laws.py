@@ -39,6 +39,7 @@ class JournalLaws:
         self.sent: set[tuple[int, int]] = set()
         self.promises: dict[str, int] = {}
         self.releases: set[str] = set()
+        self.silent_together: frozenset[str] = frozenset()
         self._database = database
         self._tally = tally
         self._applied: dict[Life, int] = {}
@@ -96,6 +97,7 @@ class JournalLaws:
             self.sent.add((entry.offset, index))
         LOOK[entry.kind](self, record.offset, entry.origin, entry.payload, outcome)
         self._holds_are_kept(entry.recorded_at_ms, outcome["outbound"])
+        self._nobody_is_lost_for_the_bus(outcome["outbound"])
 
     def _winner_could_take_it(self, offset: int, winner: Mapping[str, Any], cost: int) -> None:
         """In the view that the decision saw, looked at without the index and the sums."""
@@ -121,6 +123,14 @@ class JournalLaws:
                     "an answered room stays where it was told",
                     f"{data['allocation_id']} expired {promised_ms - now_ms} ms too early",
                 )
+
+    def _nobody_is_lost_for_the_bus(self, outbound: Iterable[Mapping[str, Any]]) -> None:
+        for each in outbound:
+            if each["what"] != "event" or each["type"] != "server-lost":
+                continue
+            data = each["data"]
+            if data["server_id"] in self.silent_together and data["reason"] == "silent":
+                raise Violation("a silent bus loses no server", data["server_id"])
 
     # What the records say
 

@@ -7,6 +7,7 @@ from contextvars import Context
 from random import Random
 
 from ladle.chaos.simulated.broker import Broker
+from ladle.chaos.simulated.cable import Cable
 from ladle.chaos.simulated.connection import Connection, Consumer
 from ladle.chaos.simulated.faults import Fault
 from ladle.chaos.simulated.loop import Host
@@ -65,7 +66,10 @@ class Subscription:
             broker.subscribe(consumer)
 
     async def cancel(self) -> None:
-        """Stop deliveries; what was delivered may still be acked."""
+        """Stop deliveries; what was delivered may still be acked.
+
+        It is cancelled also where nobody waits for that; until then deliveries still arrive.
+        """
         self.is_cancelled = True
         consumer = self.consumer
         if consumer is None or not consumer.connection.is_open:
@@ -76,7 +80,11 @@ class Subscription:
 
         def at_broker() -> None:
             connection.broker.retire(consumer)
-            connection.to_client(_finish, done)
+            connection.to_client(at_client)
+
+        def at_client() -> None:
+            consumer.is_cancelled = True
+            _finish(done)
 
         connection.to_broker(at_broker)
         try:
@@ -85,19 +93,20 @@ class Subscription:
             return
         finally:
             self._link.waiting_for.pop(done, None)
-            consumer.is_cancelled = True
 
 
 class SimulatedLink:
-    """One process's connection to the broker. `is_cut`: it cannot connect until that is over."""
+    """One process's connection to the broker, by the cable of its machine."""
 
-    def __init__(self, broker: Broker, host: Host, name: str, chance: Random, user: str) -> None:
+    def __init__(
+        self, broker: Broker, host: Host, name: str, chance: Random, user: str, cable: Cable
+    ) -> None:
         self.host = host
         self.name = name
         self.user = user
         self.random = chance.random
         self.connection: Connection | None = None
-        self.is_cut = False
+        self.cable = cable
         self.is_closed = True
         self.on_step: Callable[[str], None] = lambda step: None
         self.waiting_for: dict[asyncio.Future[None], None] = {}  # in the order of their making
@@ -145,8 +154,31 @@ class SimulatedLink:
             connection.break_off(reason)
             self._fail_all(reason)
 
+    def vanish(self) -> None:
+        """The machine has no power any more: no byte says so, and the broker waits for one."""
+        self.is_closed = True
+        if self.connection is not None:
+            connection, self.connection = self.connection, None
+            connection.fall_silent()
+            self._fail_all("no power")
+
+    def channel_closed(self, consumer: Consumer) -> None:
+        """The client's side learns that one channel is gone, and opens another."""
+        connection = consumer.connection
+        consumer.is_cancelled = True
+        if self.connection is not connection:
+            return
+        for subscription in self._subscriptions:
+            if subscription.consumer is consumer and not subscription.is_cancelled:
+                subscription.begin(connection)
+
+    def publishing_channel_closed(self, connection: Connection) -> None:
+        """What was not confirmed on it may have been taken, or not."""
+        if self.connection is connection:
+            self._fail_all("the channel is closed")
+
     def _can_connect(self) -> bool:
-        return self._broker.is_up and not self.is_cut
+        return self._broker.is_up and not self.cable.is_cut
 
     def _connect(self) -> None:
         self._epoch += 1
@@ -228,21 +260,26 @@ class SimulatedLink:
         connection = self.connection
         if connection is None:
             return
-        by_queue: dict[str, list[int]] = defaultdict(list)
+        by_channel: dict[tuple[str, int], list[int]] = defaultdict(list)
         for message in messages:
-            if message.epoch == connection.epoch:
-                by_queue[message.queue].append(message.tag)
-        for queue, tags in by_queue.items():
-            connection.to_broker(self._settled, connection, queue, tags, requeue)
+            if connection.has_channel(message.epoch):
+                by_channel[message.queue, message.epoch].append(message.tag)
+        for (queue, epoch), tags in by_channel.items():
+            connection.to_broker(self._settled, connection, queue, epoch, tags, requeue)
 
     def _settled(
-        self, connection: Connection, queue: str, tags: list[int], requeue: bool | None
+        self,
+        connection: Connection,
+        queue: str,
+        epoch: int,
+        tags: list[int],
+        requeue: bool | None,
     ) -> None:
         self.on_step("acking")
         if self.is_closed:
             return  # Killed with the ack on its way.
         for consumer in connection.consumers:
-            if consumer.queue == queue:
+            if (consumer.queue, consumer.epoch) == (queue, epoch):
                 self._broker.settle(consumer, tags, requeue=requeue)
 
     # Publishing

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Stuck(Exception):
-    """Nothing can run and no timer is set: somebody waits for what will never come."""
+    """Somebody waits for what will never come, or goes round and round without waiting."""
 
 
 class Host:
@@ -40,6 +40,7 @@ class Host:
 
 
 UNWIND_ROUNDS = 100
+TURNS_AT_ONCE_MAX = 1_000_000
 
 HOST: ContextVar[Host] = ContextVar("host")
 
@@ -76,6 +77,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def __init__(self, chance: Random) -> None:
         self.now_us = 0
         self.turns = 0
+        self._turns_before = 0  # the time passed last
         self.world = Host("world")
         self.error: BaseException | None = None
         self._random = chance.random
@@ -155,6 +157,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         if handle.is_cancelled:
             return
         self.turns += 1
+        if self.turns - self._turns_before > TURNS_AT_ONCE_MAX:
+            raise Stuck(f"{host.name} runs on and on in one moment: {handle.callback}")
         try:
             handle.context.run(handle.callback, *handle.args)
         except (SystemExit, KeyboardInterrupt):
@@ -169,6 +173,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         if not timers:
             raise Stuck("nothing is left to run")
         self.now_us = max(self.now_us, timers[0][0])
+        self._turns_before = self.turns
         while timers and timers[0][0] <= self.now_us:
             handle = heapq.heappop(timers)[2]
             if not handle.is_cancelled:

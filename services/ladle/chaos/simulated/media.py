@@ -6,6 +6,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ladle.chaos.simulated.cable import Cable
 from ladle.chaos.simulated.clock import SimulatedClock
 from ladle.chaos.simulated.laws import Violation
 from ladle.chaos.simulated.link import SimulatedLink
@@ -43,6 +44,7 @@ class MediaServer:
         self.region = region
         self.capacities = workers
         self.clock = SimulatedClock(world.loop)
+        self.cable = Cable(world.loop)
         self.rooms: dict[str, LiveRoom] = {}
         self.died: set[str] = set()
         self.is_running = False
@@ -65,7 +67,7 @@ class MediaServer:
         self.rooms, self.died = {}, set()
         self.host = Host(f"{self.name}.{self._lives}")
         self.link = SimulatedLink(
-            self._world.broker, self.host, self.host.name, self._random, self.name
+            self._world.broker, self.host, self.host.name, self._random, self.name, self.cable
         )
         self._world.loop.spawn(self.host, self._run())
 
@@ -94,10 +96,25 @@ class MediaServer:
     def kill(self) -> None:
         """The process is gone with its rooms; nothing is said."""
         if self.is_running:
-            self.is_running = False
-            self.rooms = {}
             self.link.end("killed")
-            self._world.loop.kill(self.host)
+            self._end()
+
+    def lose_power(self) -> None:
+        """The machine is gone; not even its connection's end is said."""
+        if self.is_running:
+            self.link.vanish()
+            self._end()
+
+    def _end(self) -> None:
+        self.is_running = False
+        self.rooms = {}
+        self._world.loop.kill(self.host)
+
+    def begin_again(self) -> None:
+        """As its supervisor does: where it has ended, or another life of it was heard later."""
+        if self.is_superseded:
+            self.kill()
+        self.start()
 
     def leave(self) -> None:
         """It says that it goes, and goes."""
@@ -118,6 +135,11 @@ class MediaServer:
     @property
     def is_superseded(self) -> bool:
         return self.is_running and not self.speaks
+
+    @property
+    def links(self) -> list[SimulatedLink]:
+        """Its connection to the broker, where it runs."""
+        return [self.link] if self.is_running else []
 
     # People
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from ladle.chaos.simulated.cable import Cable
 from ladle.chaos.simulated.clock import SimulatedClock
 from ladle.chaos.simulated.laws import NO_DEFECT, Violation
 from ladle.chaos.simulated.link import SimulatedLink
@@ -45,6 +46,7 @@ class PlacementProcess:
     def __init__(self, world: World, name: str) -> None:
         self.name = name
         self.clock = SimulatedClock(world.loop)
+        self.cable = Cable(world.loop)
         self.lives = 0
         self.is_running = False
         self.crash_at: str | None = None
@@ -85,7 +87,7 @@ class PlacementProcess:
 
     def _make_link(self) -> SimulatedLink:
         name = f"{self.host.name}.{len(self._links)}"
-        link = SimulatedLink(self._world.broker, self.host, name, self._random, "ladle")
+        link = SimulatedLink(self._world.broker, self.host, name, self._random, "ladle", self.cable)
         link.on_step = self._on_step
         self._links.append(link)
         return link
@@ -93,12 +95,22 @@ class PlacementProcess:
     def kill(self) -> None:
         """kill -9; somebody starts it again."""
         if self.is_running:
-            self.is_running = False
-            self.store.is_dead = True
             for link in self._links:
                 link.end("killed")
-            self._world.loop.kill(self.host)
-            self._start_again()
+            self._die()
+
+    def lose_power(self) -> None:
+        """The machine is gone; the broker keeps its connections until it misses heartbeats."""
+        if self.is_running:
+            for link in self._links:
+                link.vanish()
+            self._die()
+
+    def _die(self) -> None:
+        self.is_running = False
+        self.store.is_dead = True
+        self._world.loop.kill(self.host)
+        self._start_again()
 
     def stop(self) -> None:
         """SIGTERM."""

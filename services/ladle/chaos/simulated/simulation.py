@@ -95,6 +95,8 @@ async def _story(world: World, steps: int) -> None:
         pause_ms = pace.expovariate(1 / 400)
         if pace.random() < 0.05:
             pause_ms += pace.choice((5_000, 20_000))
+        # Where nobody is heard for minutes, the run goes on for as long.
+        pause_ms += max(0, world.silent_until_us - world.loop.now_us) / 4_000
         await clock.sleep(int(pause_ms))
     heal(world)
     await come_to_rest(world)

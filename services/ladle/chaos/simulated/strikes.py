@@ -1,13 +1,13 @@
-"""Faults that strike at a moment, one function for each kind."""
+"""Faults that strike at a moment: which function does which, and those of processes and people."""
 
 from collections.abc import Callable, Mapping
 from random import Random
 
-from ladle.chaos.simulated.connection import Connection
+from ladle.chaos.simulated import network_strikes as network
 from ladle.chaos.simulated.faults import PER_STEP, Fault
-from ladle.chaos.simulated.poison import poison
+from ladle.chaos.simulated.network_strikes import any_process, any_server
+from ladle.chaos.simulated.poison import large, poison, unknown_version
 from ladle.chaos.simulated.world import World
-from ladle_contracts.link import LinkState
 
 HOUR_MS = 3_600_000
 
@@ -30,57 +30,23 @@ def _stop(world: World, draw: Random) -> None:
 
 
 def _freeze(world: World, draw: Random) -> None:
-    process = world.writer() if draw.random() < 0.7 else None
-    (process or draw.choice(world.processes)).freeze(draw.choice((300, 2_000, 6_000, 30_000)))
+    any_process(world, draw).freeze(draw.choice((300, 2_000, 6_000, 30_000)))
 
 
 def _isolate(world: World, draw: Random) -> None:
     draw.choice(world.processes).cut_from_database(draw.choice((500, 4_000, 15_000)))
 
 
-def _connections(world: World) -> list[Connection]:
-    return sorted(world.broker.connections.values(), key=lambda each: each.address)
-
-
-def _disconnect(world: World, draw: Random) -> None:
-    if connections := _connections(world):
-        draw.choice(connections).break_off("reset by peer")
-
-
-def _blackhole(world: World, draw: Random) -> None:
-    if connections := _connections(world):
-        draw.choice(connections).stall(draw.choice((1_000, 8_000, 25_000)) * 1_000)
-
-
-def _partition(world: World, draw: Random) -> None:
-    link = draw.choice(sorted(world.servers.values(), key=lambda each: each.name)).link
-    link.is_cut = True
-    if link.connection is not None:
-        link.connection.break_off("no route")
-    world.later(draw.choice((2_000, 20_000, 70_000)), _mend, link)
-
-
-def _mend(link: object) -> None:
-    link.is_cut = False  # type: ignore[attr-defined]
-
-
-def _broker_restart(world: World, draw: Random) -> None:
-    if world.broker.is_up:
-        world.broker.go_down()
-        world.later(draw.choice((200, 3_000, 15_000)), world.broker.come_up)
-
-
-def _alarm(world: World, draw: Random) -> None:
-    for_ms = draw.choice((500, 4_000, 20_000))
-    world.broker.alarm_until_us = world.loop.now_us + for_ms * 1_000
-    for connection in _connections(world):
-        connection.link.say(LinkState.BLOCKED, "alarm")
-    world.later(for_ms, _no_alarm, world)
-
-
-def _no_alarm(world: World) -> None:
-    for connection in _connections(world):
-        connection.link.say(LinkState.UNBLOCKED, "the alarm is over")
+def _power_cut(world: World, draw: Random) -> None:
+    machine = draw.randrange(3)
+    if machine == 0:
+        any_process(world, draw).lose_power()
+    elif machine == 1:
+        server = any_server(world, draw)
+        server.lose_power()
+        world.later(draw.choice((1_000, 10_000, 60_000)), server.start)
+    else:
+        draw.choice(world.backends).lose_power()
 
 
 def _clock_step(world: World, draw: Random) -> None:
@@ -91,23 +57,57 @@ def _clock_step(world: World, draw: Random) -> None:
 
 
 def _server_restart(world: World, draw: Random) -> None:
-    server = draw.choice(sorted(world.servers.values(), key=lambda each: each.name))
+    server = any_server(world, draw)
     server.kill()
     world.later(draw.choice((100, 5_000, 40_000)), server.start)
 
 
+def _restart_loop(world: World, draw: Random) -> None:
+    """Killed as often as it has begun, as where something is wrong with its machine."""
+    times, every_ms = draw.randint(3, 8), draw.choice((700, 3_000, 8_000))
+    if draw.random() < 0.5:
+        world.again_and_again(times, every_ms, any_process(world, draw).kill)
+        return
+    server = any_server(world, draw)
+    world.again_and_again(times, every_ms, server.kill)
+    world.later(every_ms // 2, world.again_and_again, times, every_ms, server.start)
+
+
 def _server_leaves(world: World, draw: Random) -> None:
-    server = draw.choice(sorted(world.servers.values(), key=lambda each: each.name))
+    server = any_server(world, draw)
     server.leave()
     world.later(draw.choice((2_000, 20_000)), server.start)
 
 
 def _worker_dies(world: World, draw: Random) -> None:
-    draw.choice(sorted(world.servers.values(), key=lambda each: each.name)).lose_worker()
+    any_server(world, draw).lose_worker()
 
 
 def _client_restart(world: World, draw: Random) -> None:
     draw.choice(world.backends).kill()
+
+
+def _burst(world: World, draw: Random) -> None:
+    """Of rooms that nobody has yet; for the last of them there may be no room."""
+    for number in range(draw.randint(30, 90)):
+        call = f"{world.step}-crowd-{number}"
+        draw.choice(world.backends).ask(
+            "allocate",
+            room_id=f"crowd-{world.step}-{number}",
+            peers=draw.choice((2, 4)),
+            metadata={"call": call},
+        )
+
+
+def _all_draining(world: World, draw: Random) -> None:
+    backend = draw.choice(world.backends)
+    for name in sorted(world.servers):
+        backend.ask("drain", server_id=name)
+        world.later(draw.choice((5_000, 15_000)), _undrain, world, name)
+
+
+def _undrain(world: World, name: str) -> None:
+    world.backends[0].ask("undrain", server_id=name)
 
 
 STRIKES: Mapping[Fault, Callable[[World, Random], None]] = {
@@ -115,15 +115,28 @@ STRIKES: Mapping[Fault, Callable[[World, Random], None]] = {
     Fault.STOP: _stop,
     Fault.FREEZE: _freeze,
     Fault.ISOLATE: _isolate,
-    Fault.DISCONNECT: _disconnect,
-    Fault.BLACKHOLE: _blackhole,
-    Fault.PARTITION: _partition,
-    Fault.BROKER_RESTART: _broker_restart,
-    Fault.ALARM: _alarm,
+    Fault.DISCONNECT: network.disconnect,
+    Fault.BLACKHOLE: network.blackhole,
+    Fault.PARTITION: network.partition,
+    Fault.BROKER_RESTART: network.broker_restart,
+    Fault.ALARM: network.alarm,
     Fault.CLOCK_STEP: _clock_step,
     Fault.SERVER_RESTART: _server_restart,
     Fault.SERVER_LEAVES: _server_leaves,
     Fault.WORKER_DIES: _worker_dies,
     Fault.CLIENT_RESTART: _client_restart,
     Fault.POISON: poison,
+    Fault.ONE_WAY: network.one_way,
+    Fault.HALF_OPEN: network.half_open,
+    Fault.POWER_CUT: _power_cut,
+    Fault.CHANNEL_CLOSED: network.channel_closed,
+    Fault.FLAPPING: network.flapping,
+    Fault.CUT_OFF: network.cut_off,
+    Fault.SILENCE: network.silence,
+    Fault.FULL_QUEUE: network.full_queue,
+    Fault.RESTART_LOOP: _restart_loop,
+    Fault.BURST: _burst,
+    Fault.ALL_DRAINING: _all_draining,
+    Fault.LARGE: large,
+    Fault.UNKNOWN_VERSION: unknown_version,
 }

@@ -1,6 +1,6 @@
 """Everything of one seed: broker, database, processes, servers, callers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from random import Random
 from typing import Any
@@ -44,9 +44,12 @@ class World:
         self.homes: dict[str, PlacedReply] = {}
         self.is_quiet = False
         self.step = 0
+        self.silent_until_us = 0
         self.trace = Trace(self.loop, self.broker, self.database)
         shape = chance.stream("shape")
         self.settings = settings_of(shape)
+        if Fault.BURST in swarm.often:
+            self.settings |= limits_of(chance.stream("limits"))
         self.processes = [
             PlacementProcess(self, f"writer-{number}") for number in range(shape.choice(PROCESSES))
         ]
@@ -76,6 +79,26 @@ class World:
     def later(self, after_ms: int, work: Callable[..., Any], *args: Any) -> None:
         """Let it happen after so long, whatever process asked for it."""
         self.loop.call_later(after_ms / 1_000, work, *args, context=Context())
+
+    def again_and_again(
+        self, times: int, every_ms: int, work: Callable[..., Any], *args: Any
+    ) -> None:
+        """Now, and so many times in all; not any more once the faults are over."""
+        if self.is_quiet:
+            return
+        work(*args)
+        if times > 1:
+            self.later(every_ms, self.again_and_again, times - 1, every_ms, work, *args)
+
+    def fall_silent(self, unlosable: Iterable[str], for_ms: int) -> None:
+        """No media server is heard for so long; these may not be lost meanwhile."""
+        self.silent_until_us = max(self.silent_until_us, self.loop.now_us + for_ms * 1_000)
+        self.journal.silent_together |= frozenset(unlosable)
+        self.later(for_ms, self._can_be_heard)
+
+    def _can_be_heard(self) -> None:
+        if self.loop.now_us >= self.silent_until_us:
+            self.journal.silent_together = frozenset()
 
     def end_room(self, server: MediaServer, room_id: str) -> None:
         """The people leave, unless the run is at its end: then all stay where they are."""
@@ -114,4 +137,13 @@ def settings_of(shape: Random) -> dict[str, Any]:
         "settle_ms": shape.choice((0, 20_000, 120_000)),
         "inbox_prefetch": shape.choice((2, 50, 1_000)),
         "requests_prefetch": shape.choice((1, 20, 500)),
+    }
+
+
+def limits_of(draw: Random) -> dict[str, Any]:
+    """What an operator may set against callers who ask too much."""
+    return {
+        "caller_requests_per_s": draw.choice((0, 5, 50)),
+        "caller_burst": draw.choice((20, 100)),
+        "requests_wait_ms": draw.choice((500, 4_000)),
     }
