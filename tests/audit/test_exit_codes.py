@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from ladle.audit.export import Export
 from ladle.audit.form import fields_of
 from ladle.commands.app import app
-from ladle.core.record import Record, chain_hash
+from ladle.core.limits import RULES
+from ladle.core.record import Entry, Kind, Record, chain_hash
+from ladle.journal.chain import seal
 from tests.audit.recorded import head_of
 
 COUNT = 90
@@ -197,6 +199,22 @@ def test_a_record_of_the_future_is_refused_and_never_guessed_at(
         assert (code, said["error"]["code"]) == (3, "unreadable")
         assert "record 11" in said["error"]["message"]
         assert "newer" in said["error"]["advice"]
+
+
+def test_rules_of_the_future_are_refused_from_their_record_on(
+    records: list[Record], tmp_path: Path
+) -> None:
+    """Told as they are: decisions by rules that this program has not would all look altered."""
+    last = records[9]
+    entry = Entry(11, last.recorded_at_ms, last.term, Kind.SETTINGS, {}, {}, {"rules": RULES + 1})
+    newer = seal(entry, {"outbound": []}, prev_hash=last.hash, salt=b"0" * 16)
+    file = tmp_path / "journal.jsonl"
+    lines = [json.dumps(fields_of(r), separators=(",", ":")) for r in [*records[:10], newer]]
+    file.write_text("\n".join(lines) + "\n")
+    for command in (("verify",), ("at", "11")):
+        code, said, _ = audit(*command, "--source", str(file))
+        assert (code, said["error"]["code"]) == (3, "unreadable")
+        assert f"edition {RULES + 1}" in said["error"]["message"]
 
 
 def test_a_database_of_a_newer_program_is_refused(database: Path) -> None:

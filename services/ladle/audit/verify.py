@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import orjson
+
 from ladle.audit.archivings import ArchiveCheck
 from ladle.audit.derive import Derivation
 from ladle.audit.erasures import Erasures
@@ -18,7 +20,8 @@ from ladle.audit.snapshots import SnapshotCheck
 from ladle.audit.source import Claim, Fault, Flaw, Item, Rows, Source
 from ladle.audit.walk import Gaps, Walk, is_erased
 from ladle.audit.witness import Witness
-from ladle.core.record import FIRST_PREV_HASH, SCHEMA_VERSION, Kind, Record
+from ladle.core.limits import RULES
+from ladle.core.record import FIRST_PREV_HASH, SCHEMA_VERSION, Kind, Record, digest_of
 from ladle.core.view import View
 from ladle.journal.chain import content_of, rehash
 from ladle.journal.snapshots import Anchor
@@ -322,7 +325,10 @@ class Check:
 
 
 def refuse_unknown(record: Record) -> None:
-    """Raise Unreadable for a record that is whole, and of a kind or version that is not known."""
+    """Raise Unreadable for a record that is whole, and of a kind or version that is not known.
+
+    From a record on that names a newer edition of the rules, outcomes cannot be derived either.
+    """
     known = is_known(record.schema_version) and record.kind in KINDS
     if not known and rehash(record) == record.hash:
         raise Unreadable(
@@ -330,3 +336,19 @@ def refuse_unknown(record: Record) -> None:
             f"{record.schema_version}; this program knows up to version {SCHEMA_VERSION}",
             FILE_ADVICE,
         )
+    edition = edition_in(record) if record.kind == Kind.SETTINGS else 0
+    if edition > RULES and digest_of(record.salt, record.body) == record.body_digest:
+        raise Unreadable(
+            f"from record {record.offset} on edition {edition} of the rules decides; this "
+            f"program knows up to edition {RULES}",
+            FILE_ADVICE,
+        )
+
+
+def edition_in(record: Record) -> int:
+    """The edition of the rules that a record of settings names; 0 where it names none."""
+    try:
+        edition = orjson.loads(record.body)["payload"].get("rules", 0)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return 0  # Erased, or no body of Ladle's: that is found out elsewhere.
+    return edition if isinstance(edition, int) else 0
