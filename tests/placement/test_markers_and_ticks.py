@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from ladle.core.limits import RULES
 from ladle.core.record import Kind, Record
 from ladle.placement.on_event import MARKER_HEADER
 from ladle.placement.settings import PlacementSettings
@@ -54,7 +55,7 @@ async def test_what_had_piled_up_is_read_before_it_says_so(
         kinds = [record.kind for record in records]
         assert kinds == ["writer-active", "settings", *["event"] * 21, "caught-up"]
         assert payload(records[0])["holder"] == "writer-1"
-        assert payload(records[1]) == {"settle_ms": 60_000}
+        assert payload(records[1]) == {"settle_ms": 60_000, "rules": RULES}
         assert w.unacked() == 0
 
 
@@ -67,7 +68,8 @@ async def test_what_is_new_since_a_journal_began_is_on_from_a_record_on(
     async with writing(tmp_path, monkeypatch, **wanted) as w:
         await w.register()
         (said,) = [payload(each) for each in await w.records() if each.kind == "settings"]
-        assert said == wanted == {"flap_ms": 300_000, "slow_start_ms": 60_000}
+        assert wanted == {"flap_ms": 300_000, "slow_start_ms": 60_000}
+        assert said == wanted | {"rules": RULES}
         assert ("slow-start", "sfu-1") in w.term.writer.view.timers
         await w.tables_are_the_journal()
 
