@@ -184,6 +184,18 @@ def test_a_damaged_database_is_unreadable(database: Path) -> None:
     assert (code, said["error"]["code"]) == (3, "unreadable")
 
 
+def refusals_of(records: list[Record], file: Path) -> list[dict[str, Any]]:
+    """How `verify` and `at` refuse what they have no way to read."""
+    lines = [json.dumps(fields_of(record), separators=(",", ":")) for record in records]
+    file.write_text("\n".join(lines) + "\n")
+    errors = []
+    for command in (("verify",), ("at", str(len(records)))):
+        code, said, _ = audit(*command, "--source", str(file))
+        assert (code, said["error"]["code"]) == (3, "unreadable")
+        errors.append(said["error"])
+    return errors
+
+
 @pytest.mark.parametrize("change", [{"schema_version": 2}, {"kind": "prophecy"}])
 def test_a_record_of_the_future_is_refused_and_never_guessed_at(
     change: dict[str, Any], records: list[Record], tmp_path: Path
@@ -191,14 +203,9 @@ def test_a_record_of_the_future_is_refused_and_never_guessed_at(
     newer = replace(records[10], **change)
     seven = {name: getattr(newer, name) for name in SEVEN}
     newer = replace(newer, hash=chain_hash(**seven))
-    file = tmp_path / "journal.jsonl"
-    lines = [json.dumps(fields_of(r), separators=(",", ":")) for r in [*records[:10], newer]]
-    file.write_text("\n".join(lines) + "\n")
-    for command in (("verify",), ("at", "11")):
-        code, said, _ = audit(*command, "--source", str(file))
-        assert (code, said["error"]["code"]) == (3, "unreadable")
-        assert "record 11" in said["error"]["message"]
-        assert "newer" in said["error"]["advice"]
+    for error in refusals_of([*records[:10], newer], tmp_path / "journal.jsonl"):
+        assert "record 11" in error["message"]
+        assert "newer" in error["advice"]
 
 
 def test_rules_of_the_future_are_refused_from_their_record_on(
@@ -208,13 +215,8 @@ def test_rules_of_the_future_are_refused_from_their_record_on(
     last = records[9]
     entry = Entry(11, last.recorded_at_ms, last.term, Kind.SETTINGS, {}, {}, {"rules": RULES + 1})
     newer = seal(entry, {"outbound": []}, prev_hash=last.hash, salt=b"0" * 16)
-    file = tmp_path / "journal.jsonl"
-    lines = [json.dumps(fields_of(r), separators=(",", ":")) for r in [*records[:10], newer]]
-    file.write_text("\n".join(lines) + "\n")
-    for command in (("verify",), ("at", "11")):
-        code, said, _ = audit(*command, "--source", str(file))
-        assert (code, said["error"]["code"]) == (3, "unreadable")
-        assert f"edition {RULES + 1}" in said["error"]["message"]
+    for error in refusals_of([*records[:10], newer], tmp_path / "journal.jsonl"):
+        assert f"edition {RULES + 1}" in error["message"]
 
 
 def test_a_database_of_a_newer_program_is_refused(database: Path) -> None:
