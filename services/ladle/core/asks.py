@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ladle.core import administration, answer, ownership, room, wish
+from ladle.core import administration, answer, closings, ownership, room, wish
 from ladle.core.answer import Reply
 from ladle.core.case import Asked
 from ladle.core.decide import Decision, decide
@@ -165,7 +165,7 @@ def release(ask: Ask) -> Reply:
             f"room {room_id} has another allocation by now, of generation {known.generation}",
             details={"generation": known.generation},
         )
-    room.ask(step, room_id, What.RELEASED, Asked(0, 0, 0, 0, 0, reason="released"))
+    room.ask(step, room_id, What.RELEASED, Asked(0, 0, 0, 0, 0, reason=closings.RELEASED))
     left = step.view.rooms.get(room_id)
     return {
         "status": "ok",

@@ -6,6 +6,10 @@ from ladle.core.stamps import Life
 from ladle.core.step import Step
 from ladle.core.words import Liveness
 
+RELEASED = "released"
+RELEASED_BEFORE = "released-before"
+"""The reason where the room was asked for again while its released life had not ended."""
+
 
 def close(
     step: Step, room_id: str, server_id: str, life: Life, allocation_id: str | None, reason: str
@@ -47,6 +51,16 @@ def issue(step: Step, room_id: str, server_id: str) -> None:
         created_sequence=closing.sequence,
         reason=closing.reason,
     )
+
+
+def promised_again(step: Step, room_id: str) -> None:
+    """Somebody was told the released room once more: who lives there since may have been sent."""
+    view = step.view
+    numbers = view.home_of.get(room_id, ())
+    for server_id in sorted({view.routers[room_id, number].server_id for number in numbers}):
+        closing = view.closings.get((room_id, server_id))
+        if closing is not None and closing.reason == RELEASED:
+            view.put(changed(closing, reason=RELEASED_BEFORE))
 
 
 def raise_to(step: Step, room_id: str, server_id: str, life: Life) -> None:

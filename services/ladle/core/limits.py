@@ -6,10 +6,12 @@ from typing import Any
 
 from ladle_contracts.fields import HOLD_MS_MAX
 
-RULES = 2
+RULES = 3
 """The newest edition of the rules, which a writer journals. What the editions changed:
 
 2: all who are silent are silent together, whenever each was heard last (docs/adr/0052).
+3: a released room that its home lists under that allocation is to be closed, whenever it was
+   created (docs/adr/0053).
 """
 
 

@@ -160,12 +160,24 @@ def _lives_on(step: Step, told: Told, room_id: str) -> bool:
 
 def _still_lives(step: Step, told: Told, room_id: str) -> None:
     """A life that should end is listed. At the home its load counts; it fulfils no new hold."""
+    view, server_id = step.view, told.server_id
     case = Case.of(step, room_id, told=told)
-    router = case.router_of(told.server_id)
-    if router is None:
-        closings.raise_to(step, room_id, told.server_id, told.life)
-    elif router.active:
-        step.view.put(changed(router, seen=told.seen or 0, peers_seen=told.peers or 0))
+    router = case.router_of(server_id)
+    if router is None or _is_still_released(view, told, room_id):
+        closings.raise_to(step, room_id, server_id, told.life)
+    if router is not None and router.active:
+        view.put(changed(router, seen=told.seen or 0, peers_seen=told.peers or 0))
+
+
+def _is_still_released(view: View, told: Told, room_id: str) -> bool:
+    """Does the list name the allocation that was given back, and that nobody was told since?
+
+    That its server created the room anew under it may never be heard: a buffer that ran over, or
+    records that were lost with it.
+    """
+    closing = view.closings[room_id, told.server_id]
+    is_named = told.allocation_id is not None and told.allocation_id == closing.allocation_id
+    return view.limits.rules >= 3 and is_named and closing.reason == closings.RELEASED
 
 
 def _names_another(named: str | None, told: str | None) -> bool:
@@ -287,4 +299,6 @@ def is_unconfirmed(view: View, room_id: str) -> bool:
 
 def ask(step: Step, room_id: str, what: What, asked: Asked) -> Case:
     """A caller's request, as the table has it."""
+    if what is What.ASKED_AGAIN and step.view.limits.rules >= 3:
+        closings.promised_again(step, room_id)
     return turn(Case.of(step, room_id, asked=asked, reason=asked.reason), what)

@@ -16,7 +16,7 @@ from ladle.journal.store import SchemaTooNew, SchemaTooOld, StoreError
 from ladle.journal.tables import LEASE
 from ladle.journal.url import PostgresUrl, SqliteUrl, parse
 
-VERSION = 4
+VERSION = 5
 """Grows with every migration and with every change of what a record means.
 
 It is the number of the newest revision in migrations/versions; a change of the record format
