@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from ladle.core import limits
+from ladle.core.record import Kind
 from ladle.journal import schema
+from ladle.journal.chain import open_record
+from ladle.journal.open import open_store
 from ladle_contracts.client import PlacementClient
 from tests.acceptance.promises import (
     Promises,
@@ -20,6 +24,18 @@ from tests.fixtures.placement_process import placement_process
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 CALL_MS = 60_000
+
+
+async def editions(database_url: str) -> list[int]:
+    """Of the rules, in the order in which the journal went on by them."""
+    store = open_store(database_url)
+    await store.open()
+    try:
+        settings = await store.history(after_offset=0, limit=100, kinds=[Kind.SETTINGS])
+    finally:
+        await store.close()
+    said = [open_record(record).entry.payload for record in settings]
+    return [each["rules"] for each in said if "rules" in each]
 
 
 async def test_a_newer_version_takes_over_from_an_older_one_under_load(
@@ -57,4 +73,5 @@ async def test_a_newer_version_takes_over_from_an_older_one_under_load(
                     assert await schema.current(database_url) == schema.VERSION
                     assert await new.terminate() == 0
         await the_journal_holds(database_url, promises, heard=heard, cell=cell)
+        assert await editions(database_url) == [limits.RULES - 1, limits.RULES]
     assert promises.errors == []

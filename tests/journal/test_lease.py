@@ -121,11 +121,22 @@ async def test_an_append_races_a_take_over(store, other):
 
 async def test_the_outbox_goes_forward_only(store):
     mine = await writer_of(store)
+    for _ in range(4):
+        await store.append(mine, batch_after(await store.head()))
     for offset, index in ((3, 1), (3, 0), (2, 9)):
         await store.move_outbox(mine, OutboxCursor(offset, index))
         assert (await store.load()).outbox == OutboxCursor(3, 1)
     await store.move_outbox(mine, OutboxCursor(4, 0))
     assert (await store.load()).outbox == OutboxCursor(4, 0)
+
+
+async def test_the_outbox_stays_where_there_are_records(store):
+    """Under the writer an older backup was restored: what it published is not what is to come."""
+    mine = await writer_of(store)
+    await store.append(mine, batch_after(await store.head()))
+    with pytest.raises(LeaseLost, match="ends at 1, what record 2 says"):
+        await store.move_outbox(mine, OutboxCursor(2, 0))
+    assert (await store.load()).outbox == OutboxCursor(0, 0)
 
 
 async def test_the_outbox_rides_along(store):

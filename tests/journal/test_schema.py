@@ -219,6 +219,8 @@ async def test_an_older_program_loses_the_lease_to_an_upgrade_and_cannot_take_it
         await store.append(mine, batch_after(await store.head()))
     with pytest.raises(LeaseLost):
         await store.beat(mine)
+    with pytest.raises(SchemaTooNew, match="9001"):
+        await store.lease()  # At each look, also where there is nothing to take.
     with pytest.raises(SchemaTooNew):
         await store.take_lease("older", seen)
 

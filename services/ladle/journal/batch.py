@@ -7,7 +7,7 @@ from operator import attrgetter
 import orjson
 from sqlalchemy import Text
 
-from ladle.journal.store import BadData, Batch, Head, Key, LeaseLost, Values
+from ladle.journal.store import BadData, Batch, Head, Key, LeaseLost, OutboxCursor, Values
 from ladle.journal.tables import JOURNAL, VIEW
 
 record_values = attrgetter(*JOURNAL.columns.keys())
@@ -70,6 +70,19 @@ def _refuse_nul(rows: Sequence[Values]) -> None:
         for value in row:
             if type(value) is str and "\0" in value:
                 raise BadData(f"a NUL in the text {value[:80]!r}")
+
+
+def refuse_ahead(cursor: OutboxCursor, head: Head) -> None:
+    """Raise LeaseLost where the cursor stands at a record that the journal does not have.
+
+    An older backup was restored under the writer. Kept, that cursor would pass by what the next
+    writer says under these offsets.
+    """
+    if cursor.offset > head.offset:
+        raise LeaseLost(
+            f"the journal ends at {head.offset}, what record {cursor.offset} says was published: "
+            "it has lost records"
+        )
 
 
 def happened(head: Head, batch: Batch, before: Head) -> bool:

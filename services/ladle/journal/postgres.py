@@ -9,7 +9,7 @@ import asyncpg
 
 from ladle.core.record import FIRST_PREV_HASH
 from ladle.journal import statements
-from ladle.journal.batch import BatchRows, happened, rows_of
+from ladle.journal.batch import BatchRows, happened, refuse_ahead, rows_of
 from ladle.journal.engine import IDLE_IN_TRANSACTION_MS, connect_postgres, engine_for
 from ladle.journal.postgres_errors import ConnectionLost, translate
 from ladle.journal.reads import JournalReads
@@ -125,9 +125,7 @@ class PostgresStore(JournalReads):
             # run; a read in the same statement would not see what it commits meanwhile.
             async with connection.transaction(isolation="read_committed"):
                 await _fence(connection, mine)
-                row = await connection.fetchrow(statements.HEAD)
-                head = Head(*row) if row else Head(0, FIRST_PREV_HASH, 0)
-                return happened(head, batch, before)
+                return happened(await _head(connection), batch, before)
 
         return await self._appends.run(resolve)
 
@@ -152,6 +150,7 @@ class PostgresStore(JournalReads):
         async def move(connection: asyncpg.Connection) -> None:
             async with connection.transaction(isolation="read_committed"):
                 await _fence(connection, mine)
+                refuse_ahead(cursor, await _head(connection))
                 await connection.execute(statements.outbox(_marks(2)), cursor.offset, cursor.index)
 
         await self._leases.run(move)
@@ -235,6 +234,11 @@ async def _fence(connection: asyncpg.Connection, mine: Lease) -> int:
     if beats is None:
         raise LeaseLost(f"term {mine.term} of {mine.holder} is over")
     return int(beats)
+
+
+async def _head(connection: asyncpg.Connection) -> Head:
+    row = await connection.fetchrow(statements.HEAD)
+    return Head(*row) if row else Head(0, FIRST_PREV_HASH, 0)
 
 
 async def _run_append(connection: asyncpg.Connection, text: str, given: list[Any]) -> None:

@@ -56,9 +56,12 @@ class JournalReads:
 
     async def lease(self) -> Lease | None:
         async def read(connection: AsyncConnection) -> Lease | None:
-            columns = (LEASE.c.term, LEASE.c.holder, LEASE.c.beats)
+            columns = (LEASE.c.schema_version, LEASE.c.term, LEASE.c.holder, LEASE.c.beats)
             row = (await connection.execute(select(*columns))).one_or_none()
-            return Lease(*row) if row else None
+            if row is None:
+                return None
+            schema.refuse_newer(row[0])
+            return Lease(*row[1:])
 
         return await self._run(read)
 

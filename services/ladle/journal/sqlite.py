@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from ladle.core.record import FIRST_PREV_HASH
 from ladle.journal import statements
-from ladle.journal.batch import BatchRows, happened, rows_of
+from ladle.journal.batch import BatchRows, happened, refuse_ahead, rows_of
 from ladle.journal.engine import SqliteConnection, connect_sqlite, engine_for
 from ladle.journal.reads import JournalReads
 from ladle.journal.schema import VERSION, refuse_newer
@@ -186,6 +186,7 @@ def _resolve(connection: sqlite3.Connection, mine: Lease, batch: Batch, before: 
 
 def _move_outbox(connection: sqlite3.Connection, mine: Lease, cursor: OutboxCursor) -> None:
     _fence(connection, mine)
+    refuse_ahead(cursor, _head(connection))
     _put_cursor(connection, cursor)
 
 

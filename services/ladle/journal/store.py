@@ -143,7 +143,11 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     async def lease(self) -> Lease | None:
-        """The lease row now; None before the first writer."""
+        """The lease row now; None before the first writer.
+
+        Raises SchemaTooNew where a newer program has written: who stands by would fold its records
+        by older rules.
+        """
         ...
 
     async def take_lease(self, holder: str, seen: Lease | None) -> Lease | None:
