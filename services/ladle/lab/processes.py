@@ -163,6 +163,8 @@ class Placement(Process):
                 "LADLE_CELL": cell,
                 "LADLE_HTTP_PORT": str(self.http_port),
                 "LADLE_LOG_LEVEL": "warning",
+                # One caller stands for all of them here.
+                "LADLE_CALLER_REQUESTS_PER_S": "0",
                 **env,
             },
             log=folder / f"{name}.log",

@@ -17,12 +17,23 @@ Note = tuple[Kind, Mapping[str, Any]]
 """What the process itself learnt, as a kind of record and its payload."""
 
 
+@dataclass(frozen=True, slots=True)
+class WriterLimits:
+    """How much one batch takes, and how long statuses wait for company."""
+
+    batch_records_max: int = 512
+    statuses_wait_ms: int = 1_000
+    statuses_max: int = 500
+    requests_wait_ms: int = 4_000
+
+
 @dataclass(slots=True, eq=False)
 class Arrival:
     """A delivery with the handler of its queue; `received` is `time.perf_counter()`.
 
     arrived_ms: on the writer's clock. may_refuse: somebody waits for an answer, and may be told to
-    come again.
+    come again. counted: it was held against its caller's rate, and folded; a second time, where its
+    batch was undone, it is not.
     """
 
     message: Message
@@ -30,6 +41,7 @@ class Arrival:
     received: float
     arrived_ms: int = 0
     may_refuse: bool = False
+    counted: bool = False
 
 
 @dataclass(slots=True)

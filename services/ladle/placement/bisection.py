@@ -27,6 +27,10 @@ class Bisection:
         self._limit = max(1, refused // 2)
         self._left = again
 
+    def gone(self) -> None:
+        """One of those that were taken back needs no batch any more."""
+        self._left = max(0, self._left - 1)
+
     def passed(self, count: int) -> None:
         """A batch of `count` messages is durable."""
         self._left = max(0, self._left - count)

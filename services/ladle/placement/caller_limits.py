@@ -29,18 +29,26 @@ class CallerLimits:
         """How many buckets are kept."""
         return len(self._full_at_us)
 
-    def wait_ms(self, user: str) -> int:
-        """Count one request of this caller and return 0; or how long it must wait, uncounted."""
+    def wait_ms(self, user: str, came_ms: int | None = None) -> int:
+        """Count one request of this caller and return 0; or how long it must wait, uncounted.
+
+        came_ms: when it came, on this clock; now where it is not told. What waits behind others of
+        the same caller must not become less too much by that.
+        """
         if not self._each_us:
             return 0
         now_us = self._clock.monotonic_ms() * 1_000
+        waited_us = 0 if came_ms is None else now_us - came_ms * 1_000
+        now_us -= waited_us
         key = self._key(user, now_us)
         full_at_us = max(self._full_at_us.pop(key, now_us), now_us)
         over_us = full_at_us - now_us - self._debt_us_max
         if over_us <= 0:
             full_at_us += self._each_us
         self._full_at_us[key] = full_at_us
-        return -(-max(over_us, 0) // 1_000)
+        if over_us <= 0:
+            return 0
+        return max(1, -(-(over_us - waited_us) // 1_000))
 
     def _key(self, user: str, now_us: int) -> str:
         if user in self._full_at_us:

@@ -1,5 +1,6 @@
 """Who asks, and whether that is too often: what a request passes before it is looked at."""
 
+from ladle.placement.batch import Arrival
 from ladle.placement.caller_limits import CallerLimits
 from ladle.placement.identity import Identities, WrongIdentity
 from ladle.placement.settings import PlacementSettings
@@ -18,7 +19,10 @@ class OverLimit(Exception):
 
 
 class Callers:
-    """Of one queue of one process: requests are not counted with reads, nor here with elsewhere."""
+    """Of one queue of one process: requests are not counted with reads, nor here with elsewhere.
+
+    came: how it came to the writer, which may fold it more than once; None on a standby.
+    """
 
     def __init__(self, identities: Identities, limits: CallerLimits) -> None:
         self._identities = identities
@@ -32,7 +36,7 @@ class Callers:
         )
         return cls(settings.identities, limits)
 
-    def read(self, message: Message) -> tuple[Request, str]:
+    def read(self, message: Message, came: Arrival | None = None) -> tuple[Request, str]:
         """The request and its caller, who is not counted yet.
 
         Raises ContractViolation and WrongIdentity, or OverLimit where bad input comes too often:
@@ -42,15 +46,24 @@ class Callers:
             request = decode_request(message)
             return request, self._identities.caller(request.user, request.on_behalf_of)
         except (ContractViolation, WrongIdentity):
-            self.count(message.user_id or "")
+            self.count(message.user_id or "", came)
             raise
 
-    def count(self, user: str) -> None:
+    def count(self, user: str, came: Arrival | None = None) -> None:
         """One request more; raises OverLimit where it is too many, which counts as none."""
-        wait_ms = self._limits.wait_ms(user)
+        wait_ms = self._wait_ms(user, came)
         if wait_ms:
             raise OverLimit(user, wait_ms)
 
-    def may_ask(self, message: Message) -> bool:
+    def may_ask(self, message: Message, came: Arrival | None = None) -> bool:
         """Count a request that nobody can be answered, of whoever the broker vouches for."""
-        return not self._limits.wait_ms(message.user_id or "")
+        return not self._wait_ms(message.user_id or "", came)
+
+    def _wait_ms(self, user: str, came: Arrival | None) -> int:
+        if came is None:
+            return self._limits.wait_ms(user)
+        if came.counted:
+            return 0
+        wait_ms = self._limits.wait_ms(user, came.arrived_ms)
+        came.counted = not wait_ms
+        return wait_ms

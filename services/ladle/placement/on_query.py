@@ -161,8 +161,8 @@ class OnQuery:
             refuse_unanswerable(arrival, writer, self._callers)
             return
         try:
-            request, user = self._callers.read(message)
-            self._callers.count(user)
+            request, user = self._callers.read(message, arrival)
+            self._callers.count(user, arrival)
         except REFUSED as error:
             refuse_request(arrival, writer, error)
             return

@@ -1,6 +1,5 @@
 """A writing request: refused with a code, recalled if it was answered before, or decided."""
 
-import hashlib
 import time
 import uuid
 
@@ -14,6 +13,7 @@ from ladle.placement.refusals import (
     refuse_request,
     refuse_unanswerable,
     refuse_unrecordable,
+    reject,
 )
 from ladle.placement.replies import error_answer, may_answer
 from ladle.placement.writer import Writer
@@ -32,13 +32,13 @@ class OnRequest:
             refuse_unanswerable(arrival, writer, self._callers)
             return
         try:
-            request, user = self._callers.read(message)
+            request, user = self._callers.read(message, arrival)
             known = recorded_request(writer.view, user, request.operation, request.request_id)
             if known is not None and known.digest == request.digest:
                 # Never too often: a refusal would say of what was done that it was not.
                 writer.batch.recalled.append(Recalled(message, known.offset, request.operation))
                 return
-            self._callers.count(user)
+            self._callers.count(user, arrival)
         except REFUSED as error:
             refuse_request(arrival, writer, error)
             return
@@ -82,8 +82,7 @@ class OnRequest:
             f"request_id {request.request_id!r} was used for another {request.operation} "
             "body in the last ten minutes; use a new id for a new request"
         )
-        digest = hashlib.sha256(arrival.message.body).hexdigest()
-        writer.reject(arrival.message, "conflict", detail, digest)
+        reject(arrival.message, writer, "conflict", detail)
         writer.answer(
             arrival,
             error_answer("conflict", detail),

@@ -1,7 +1,9 @@
 """How bad input is refused: an answer with a code, or a dead letter with a reason."""
 
 import hashlib
+from typing import Any
 
+from ladle.core.record import Kind
 from ladle.placement.batch import Arrival
 from ladle.placement.callers import Callers, OverLimit
 from ladle.placement.identity import WrongIdentity
@@ -23,22 +25,42 @@ REFUSED = (ContractViolation, WrongIdentity, OverLimit)
 """Why a request is not looked into."""
 
 
+def reject(message: Message, writer: Writer, reason: str, detail: str) -> None:
+    """Journal that input was refused: reason, size and digest, never the body."""
+    writer.record(
+        Kind.REJECTED,
+        origin={
+            "exchange": message.exchange,
+            "routing_key": printable(message.routing_key),
+            "user": printable(message.user_id or ""),
+        },
+        inputs={},
+        payload={
+            "reason": reason,
+            "detail": printable(detail)[:500],
+            "size": len(message.body),
+            "digest": hashlib.sha256(message.body).hexdigest(),
+        },
+    )
+
+
 def refuse_request(arrival: Arrival, writer: Writer, error: Refused) -> None:
     """Answer what is not looked into, with its code; the journal keeps that it was refused.
 
-    But for what is too much of a caller's: a record each is how it would fill the disk.
+    But for what is too much of a caller's: a record each is how it would fill the disk, and behind
+    its refusals others would wait for commits.
     """
-    message, recorded = arrival.message, not isinstance(error, OverLimit)
-    if recorded:
-        reason, detail = reason_of(error)
-        writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
-    else:
-        count_over_limit(message, writer.metrics)
+    message = arrival.message
+    if isinstance(error, OverLimit):
+        _turn_away(arrival, writer, error_for(error))
+        return
+    reason, detail = reason_of(error)
+    reject(message, writer, reason, detail)
     writer.answer(
         arrival,
         error_for(error),
         operation=operation_label(message),
-        offset=writer.scribe.offset if recorded else None,
+        offset=writer.scribe.offset,
     )
 
 
@@ -51,7 +73,7 @@ def refuse_unrecordable(arrival: Arrival, writer: Writer, reason: str, detail: s
     if not may_answer(message.reply_to):
         refuse_address(arrival, writer)
         return
-    writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
+    reject(message, writer, reason, detail)
     text = "this request cannot be carried out; nothing was changed"
     writer.answer(
         arrival,
@@ -83,6 +105,13 @@ def error_for(error: Refused) -> dict[str, object]:
     return error_answer(error_code_of(error), printable(detail), details=details)
 
 
+def _turn_away(arrival: Arrival, writer: Writer, answer: dict[str, Any] | None) -> None:
+    """What is too much of a caller's; nobody is told where there is no address."""
+    count_over_limit(arrival.message, writer.metrics)
+    writer.metrics.requests.inc(operation_label(arrival.message), OVER_LIMIT)
+    writer.turn_away(arrival, answer)
+
+
 def count_over_limit(message: Message, metrics: Metrics) -> None:
     """Under the connection's user, of whom the broker knows a few, and not a proxy's tenant."""
     metrics.rate_limited.inc(printable(message.user_id or ""))
@@ -92,7 +121,7 @@ def refuse_address(arrival: Arrival, writer: Writer) -> None:
     """A request that cannot be answered: to the dead letters, nothing is done."""
     message: Message = arrival.message
     reason, detail = address_refusal(message)
-    writer.reject(message, reason, detail, hashlib.sha256(message.body).hexdigest())
+    reject(message, writer, reason, detail)
     writer.dead_letter(message, reason, detail)
     writer.metrics.replies_refused.inc()
     writer.metrics.requests.inc(operation_label(message), reason)
@@ -101,12 +130,10 @@ def refuse_address(arrival: Arrival, writer: Writer) -> None:
 def refuse_unanswerable(arrival: Arrival, writer: Writer, callers: Callers) -> None:
     """As `refuse_address`; what is too much of a caller's leaves no record and no dead letter."""
     message = arrival.message
-    if callers.may_ask(message):
+    if callers.may_ask(message, arrival):
         refuse_address(arrival, writer)
         return
-    writer.batch.acks.append(message)
-    count_over_limit(message, writer.metrics)
-    writer.metrics.requests.inc(operation_label(message), OVER_LIMIT)
+    _turn_away(arrival, writer, None)
 
 
 def address_refusal(message: Message) -> tuple[str, str]:
@@ -127,7 +154,6 @@ def refuse_event(
         writer.batch.acks.append(message)
         writer.metrics.events.inc("unknown", "ignored")
         return
-    digest = hashlib.sha256(message.body).hexdigest()
-    writer.reject(message, reason, detail, digest)
+    reject(message, writer, reason, detail)
     writer.dead_letter(message, reason, detail)
     writer.metrics.events.inc("refused", "dead")

@@ -87,13 +87,13 @@ class PlacementSettings(ClientSettings):
         description="Users who may do so with any room, separated by commas",
     )
     caller_requests_per_s: int = Field(
-        0,
+        1_000,
         ge=0,
         le=100_000,
         description="Writing requests a second of one caller, and as many reads; 0: no limit",
     )
     caller_burst: int = Field(
-        100, ge=1, le=100_000, description="How many of them may come at once"
+        5_000, ge=1, le=100_000, description="How many of them may come at once"
     )
     snapshot_records: int = Field(
         100_000,
