@@ -20,18 +20,22 @@ from ladle.broker.stream import StreamReader, is_mark
 from ladle.commands.app import app
 from ladle.core.record import Kind, Record
 from ladle.journal.open import open_store
-from ladle.journal.store import Head, Store
-from ladle.placement.loss import JournalBehind, LossCheck
+from ladle.journal.store import Head, LeaseLost, Store
+from ladle.placement.loss import JournalBehind, LossCheck, log_over_amqp
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.link import Outgoing
 from ladle_contracts.topology import Topology
 from tests.fixtures.service import Running, running_service
-from tests.journal.making import AT_MS, fresh_store
+from tests.journal.making import AT_MS, batch_after, fresh_store, writer_of
 from tests.placement.test_standby import a_server
 
 pytestmark = pytest.mark.broker
 
 NOTHING = Head(0, "0" * 64, 0)
+
+
+def checking(url: str, topology: Topology, *, accept: bool = False) -> LossCheck:
+    return LossCheck(log_over_amqp(url, topology), topology, accept=accept)
 
 
 async def place(running: Running, *rooms: str) -> None:
@@ -174,7 +178,7 @@ def said(exchange: str, message_id: str | None) -> Outgoing:
 async def test_an_empty_stream_is_no_loss(
     broker_url: str, declared: Topology, store: Store
 ) -> None:
-    check = LossCheck(broker_url, declared)
+    check = checking(broker_url, declared)
     assert await check.look(store, NOTHING) is None
     assert await check.look(store, Head(9, "ab" * 32, AT_MS)) is None
 
@@ -182,7 +186,7 @@ async def test_an_empty_stream_is_no_loss(
 async def test_a_missing_stream_is_no_reason_not_to_start(
     broker_url: str, cell: str, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await LossCheck(broker_url, Topology(f"{cell}-none")).look(store, NOTHING) is None
+    assert await checking(broker_url, Topology(f"{cell}-none")).look(store, NOTHING) is None
     assert "was not checked" in caplog.text
 
 
@@ -194,7 +198,7 @@ async def test_only_what_ladle_said_itself_counts(
         await publish(said(declared.media_events, f"{cell}:99:0"))  # whoever may write there
         for message_id in ("other:99:0", f"{cell}:9:7", f"{cell}:99", None):
             await publish(said(declared.placement_events, message_id))
-        check = LossCheck(broker_url, declared)
+        check = checking(broker_url, declared)
         assert await check.look(store, Head(9, "ab" * 32, 1)) is None
         await publish(said(declared.placement_events, f"{cell}:10:0"))
         with pytest.raises(JournalBehind) as refused:
@@ -218,13 +222,13 @@ async def test_a_look_is_bounded_in_time(
     monkeypatch.setattr(StreamReader, "_mark", never)
     monkeypatch.setattr("ladle.placement.loss.LOOK_MS_MAX", 200)
     with caplog.at_level(logging.WARNING):
-        assert await LossCheck(broker_url, declared).look(store, NOTHING) is None
+        assert await checking(broker_url, declared).look(store, NOTHING) is None
     assert "was not read to its end in 200 ms" in caplog.text
     async with publishing(broker_url) as publish:
         await publish(said(declared.placement_events, f"{declared.cell}:10:0"))
     monkeypatch.setattr("ladle.placement.loss.LOOK_MS_MAX", 3_000)
     with pytest.raises(JournalBehind):  # it has seen enough
-        await LossCheck(broker_url, declared).look(store, NOTHING)
+        await checking(broker_url, declared).look(store, NOTHING)
 
 
 async def test_a_long_stream_is_accepted_to_its_end_unread(
@@ -242,10 +246,34 @@ async def test_a_long_stream_is_accepted_to_its_end_unread(
         loss.events, loss.last_offset, loss.position, loss.is_whole = 3, 3, 2, False
 
     monkeypatch.setattr(LossCheck, "_read", some_of_it)
-    accepted = await LossCheck(broker_url, declared, accept=True).look(store, NOTHING)
+    accepted = await checking(broker_url, declared, accept=True).look(store, NOTHING)
     assert accepted is not None
     assert (accepted["events"], accepted["is_whole"]) == (3, False)
     assert accepted["stream_position"] >= 39
+
+
+async def test_what_another_writer_says_meanwhile_is_no_loss(
+    broker_url: str, declared: Topology, store: Store
+) -> None:
+    """This one took the lease, loaded the tables, and was held up until it was another's."""
+    mine = await writer_of(store)
+    await store.append(mine, batch_after(await store.head()))
+    async with publishing(broker_url) as publish:
+        await publish(said(declared.placement_events, f"{declared.cell}:1:0"))
+    with pytest.raises(LeaseLost, match="another writer went on from record 0"):
+        await checking(broker_url, declared).look(store, NOTHING)
+
+
+async def test_what_is_accepted_was_seen_by_who_started_it(
+    broker_url: str, declared: Topology, store: Store
+) -> None:
+    """Nothing was lost at the first look: a loss of the days after is nobody's decision yet."""
+    check = checking(broker_url, declared, accept=True)
+    assert await check.look(store, Head(9, "ab" * 32, 1)) is None
+    async with publishing(broker_url) as publish:
+        await publish(said(declared.placement_events, f"{declared.cell}:10:0"))
+    with pytest.raises(JournalBehind):
+        await check.look(store, Head(9, "ab" * 32, 1))
 
 
 async def test_a_stream_is_read_from_a_place_and_marks_are_told(

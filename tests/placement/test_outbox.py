@@ -217,10 +217,10 @@ async def test_one_that_cannot_be_encoded_holds_up_no_other(
     """A defect, the same after each restart: it is logged and left out."""
     encode = term_module.encode_outbound
 
-    def broken(item, index, outbound, cell):
+    def broken(item, index, outbound, cell, **rest):
         if outbound["data"].get("room_id") == "broken":
             raise ValueError("no such event")
-        return encode(item, index, outbound, cell)
+        return encode(item, index, outbound, cell, **rest)
 
     monkeypatch.setattr(term_module, "encode_outbound", broken)
     await place(w, "a", "broken", "b")

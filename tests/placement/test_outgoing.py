@@ -39,7 +39,7 @@ def test_the_quick_encoder_writes_what_the_contract_does(kind: str) -> None:
     step = Step(View(), 42, AT_MS)
     step.say(kind, **data)
     (outbound,) = step.outbound
-    quick = encode_outbound(Committed(42, AT_MS, [outbound]), 1, outbound, "eu")
+    quick = encode_outbound(Committed(42, AT_MS, [outbound]), 1, outbound, "eu", behind_ms=0)
     slow = encode_own_event(kind, data, offset=42, index=1, time_ms=AT_MS, cell="eu")
     assert json.loads(quick.body) == json.loads(slow.body)
     for name in ("exchange", "routing_key", "type", "message_id", "content_type", "persistent"):
@@ -47,11 +47,15 @@ def test_the_quick_encoder_writes_what_the_contract_does(kind: str) -> None:
     assert decode_own_event(received(quick), cell="eu").offset == 42
 
 
-def test_a_command_says_when_it_is_too_late() -> None:
+@pytest.mark.parametrize(("behind_ms", "more_ms"), [(-3_600_000, 0), (0, 0), (5, 5)])
+def test_a_command_says_when_it_is_too_late(behind_ms: int, more_ms: int) -> None:
+    """By its record's time, as the wall clock has it where that is ahead: servers have no other."""
     data = {"incarnation": 5, "room_id": "standup", "reason": "moved"}
     outbound = {"what": "command", "type": "close-room", "server_id": "sfu-1", "data": data}
-    message = encode_outbound(Committed(42, AT_MS, [outbound]), 0, outbound, "eu")
+    message = encode_outbound(
+        Committed(42, AT_MS, [outbound]), 0, outbound, "eu", behind_ms=behind_ms
+    )
     command = decode_command(received(message), cell="eu")
     assert command.id == "eu:42:0"
-    assert command.expires_at_ms == AT_MS + COMMAND_LIFE_MS
+    assert command.expires_at_ms == AT_MS + more_ms + COMMAND_LIFE_MS
     assert message.mandatory, "a missing command queue must show"

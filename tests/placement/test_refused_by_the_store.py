@@ -1,6 +1,8 @@
 """A message that cannot be recorded: it alone is refused, and all the others go through."""
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from ladle.core import apply as apply_module
 from ladle.core.record import Entry, Kind, Record
 from ladle.core.view import View
-from ladle.journal.store import BadData
+from ladle.journal.store import BadData, LeaseLost
 from ladle.placement import on_query
 from ladle.placement import writer as writer_module
 from ladle_contracts.requests import Lookup
@@ -205,6 +207,19 @@ async def test_a_defect_of_the_fold_costs_one_message(
     await w.quiet()
     assert w.unacked() == 0
     await w.tables_are_the_journal()
+
+
+async def test_who_goes_back_to_an_older_database_ends_the_term(w: Writing, tmp_path: Path) -> None:
+    """A backup was restored meanwhile: the next term is asked whether records were lost."""
+    await w.reply(await w.allocate("room"))
+    await w.quiet()
+    w.store.refuses = names_poison
+    with closing(sqlite3.connect(tmp_path / "ladle.db")) as database, database:
+        database.execute('DELETE FROM journal WHERE "offset" = (SELECT max("offset") FROM journal)')
+    await w.allocate(POISON)
+    error = await w.failure()
+    assert isinstance(error, LeaseLost)
+    assert "this writer left it at" in str(error)
 
 
 async def test_a_defect_of_a_read_is_answered(w: Writing, monkeypatch: pytest.MonkeyPatch) -> None:

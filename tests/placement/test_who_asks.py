@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from ladle.broker.dead_letters import DeadLetter, letters
 from ladle.broker.node import PrivateNode
 from ladle.broker.roles import Role, users_of
-from ladle.placement.loss import JournalBehind, LossCheck
+from ladle.placement.loss import JournalBehind, LossCheck, log_over_amqp
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.envelope import encode_event, encode_request
@@ -27,6 +26,7 @@ from ladle_contracts.requests import Allocate, Body, Lookup
 from ladle_contracts.topology import Topology
 from tests.fixtures.roles import Imported, imported_users
 from tests.fixtures.service import Running, running_service
+from tests.journal.making import fresh_store
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -153,19 +153,23 @@ async def test_a_backend_that_names_itself_is_answered(
 
 
 async def test_the_services_own_user_sees_what_a_journal_has_lost(
-    cell_of_roles: Imported, running: Running
+    cell_of_roles: Imported, running: Running, tmp_path: Path
 ) -> None:
     """That takes reading the stream; without the right it would be skipped with a warning."""
     async with PlacementClient.connect(cell_of_roles.url_of("meetings")) as client:
         await client.allocate(room_id="standup")
-    restored = replace(running.service.term.writer.committed, offset=0)  # type: ignore[union-attr]
-    check = LossCheck(cell_of_roles.url_of("ladle"), cell_of_roles.topology)
+    topology = cell_of_roles.topology
+    check = LossCheck(log_over_amqp(cell_of_roles.url_of("ladle"), topology), topology)
     await running.until(
         lambda: running.count("ladle_outbox_messages_total", what="event") > 0,
         "an event that the broker has confirmed",
     )
-    with pytest.raises(JournalBehind):
-        await check.look(running.service._store, restored)
+    restored = await fresh_store(f"sqlite:///{tmp_path}/restored.db")
+    try:
+        with pytest.raises(JournalBehind):
+            await check.look(restored, await restored.head())
+    finally:
+        await restored.close()
 
 
 @pytest.mark.parametrize("body", [Allocate(room_id="standup"), Lookup(room_id="standup")])

@@ -33,7 +33,7 @@ def placement(
         typer.Option(
             "--accept-loss",
             help="Write on although the broker knows of records that the journal has lost (a "
-            "restored backup); the journal says so.",
+            "restored backup); the journal says so. For the first term of this process.",
         ),
     ] = False,
 ) -> None:
@@ -42,7 +42,7 @@ def placement(
     One process writes, others with the same database stand by. On SIGTERM it finishes the batch,
     answers, acks, gives the lease up and leaves with 0. It refuses to write, and leaves with 1,
     where the broker's stream holds events of records that the journal has not: a backup was
-    restored.
+    restored. It leaves with 3 where the database fails it, or a newer Ladle writes there.
 
     Example: ladle placement --plain-logs
     """

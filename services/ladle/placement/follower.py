@@ -6,9 +6,11 @@ of some committed offset, and as good for a read.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import NoReturn
 
 from ladle.core.apply import apply
+from ladle.core.record import FIRST_PREV_HASH, Record
 from ladle.core.view import View
 from ladle.journal.chain import open_record
 from ladle.journal.fold import TURN, loaded
@@ -33,6 +35,7 @@ class Follower:
     def __init__(self, store: Store, clock: Clock) -> None:
         self.view: View | None = None
         self.term = 0
+        self._hash = FIRST_PREV_HASH
         self._store = store
         self._clock = clock
         self._moved = asyncio.Condition()
@@ -67,9 +70,10 @@ class Follower:
 
     async def _look(self) -> None:
         if self.view is None:
-            view = loaded(await self._store.load())
+            tables = await self._store.load()
+            view = loaded(tables)
             lease = await self._store.lease()
-            self.view, self.term = view, lease.term if lease else 0
+            self.view, self._hash, self.term = view, tables.head.hash, lease.term if lease else 0
         else:
             await self._fold(self.view)
         async with self._moved:
@@ -77,14 +81,32 @@ class Follower:
 
     async def _fold(self, view: View) -> None:
         """Fold all that was committed since; reads see whole records, between two turns."""
-        while records := await self._store.records(view.offset, PAGE):
+        while records := await self._next(view.offset):
             for count, record in enumerate(records, 1):
                 opened = open_record(record)
                 apply(view, opened.entry, opened.outcome)
-                self.term = record.term
+                self.term, self._hash = record.term, record.hash
                 if count % TURN == 0:
                     await asyncio.sleep(0)
             # Changed rows are the writer's to store; here they would only pile up.
             view.take_changes()
             if len(records) < PAGE:
                 return
+
+    async def _next(self, offset: int) -> Sequence[Record]:
+        """What follows the last record that was folded; none where that one is gone.
+
+        It is read again, for it must be the same: an older backup may have been restored, and what
+        was written there since is no continuation of what this view has seen.
+        """
+        head = await self._store.head()
+        if (head.offset, head.hash) == (offset, self._hash):
+            return ()
+        if offset == 0:
+            return await self._store.records(0, PAGE)
+        last, *new = await self._store.records(offset - 1, PAGE + 1) or (None,)
+        if last is not None and (last.offset, last.hash) == (offset, self._hash):
+            return new
+        log.warning("the journal has another record %d, or none; going back to the tables", offset)
+        self.view = None
+        return ()

@@ -11,14 +11,16 @@ import asyncio
 import logging
 import re
 import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ladle.broker.connecting import connected
 from ladle.broker.stream import Logged, Start, StreamReader, since
 from ladle.core.record import Kind
 from ladle.journal.chain import content_of
-from ladle.journal.store import Head, Store
+from ladle.journal.store import Head, LeaseLost, Store
 from ladle_contracts.link import Refused
 from ladle_contracts.topology import Topology
 
@@ -29,6 +31,31 @@ LOOK_MS_MAX = 5_000
 
 CLOCKS_MS = 10_000
 """By how much the broker's clock and ours may differ."""
+
+
+class Log(Protocol):
+    """The stream while it is open: `broker.stream.StreamReader`, or a simulation's."""
+
+    def until_now(self, start: Start) -> AsyncIterator[Logged]:
+        """All from `start` on that is there. Raises Refused, LinkDown."""
+        ...
+
+
+OpenLog = Callable[[float], AbstractAsyncContextManager[Log]]
+"""Opens it for so many seconds at most. Raises LinkDown."""
+
+
+def log_over_amqp(
+    url: str, topology: Topology, ssl_context: ssl.SSLContext | None = None
+) -> OpenLog:
+    """On a connection of its own, which ends with the look."""
+
+    @asynccontextmanager
+    async def opened(within_s: float) -> AsyncIterator[Log]:
+        async with connected(url, ssl_context, within_s) as connection:
+            yield StreamReader(connection, topology.log)
+
+    return opened
 
 
 class JournalBehind(Exception):
@@ -71,57 +98,53 @@ class Loss:
 
 
 class LossCheck:
-    """`look` before a term writes. accept: take one loss as it is, and say so in the journal."""
+    """`look` before a term writes. accept: take what the first look finds as it is, and say so in
+    the journal; later ones refuse, for nobody has seen what they find."""
 
-    def __init__(
-        self,
-        url: str,
-        topology: Topology,
-        *,
-        ssl_context: ssl.SSLContext | None = None,
-        accept: bool = False,
-    ) -> None:
-        self._url = url
+    def __init__(self, open_log: OpenLog, topology: Topology, *, accept: bool = False) -> None:
+        self._open_log = open_log
         self._topology = topology
-        self._ssl_context = ssl_context
         self._accept = accept
         self._own = re.compile(rf"{re.escape(topology.cell)}:([0-9]{{1,16}}):[0-9]{{1,16}}")
 
     async def look(self, store: Store, head: Head) -> dict[str, Any] | None:
         """None where nothing was lost; the payload of `loss-accepted` where that was accepted.
 
-        Raises JournalBehind, LinkDown, StoreError. A stream that is missing, may not be read, or is
-        longer than there is time is no reason not to start: it is said, and the term begins.
+        head: as it was loaded. Raises JournalBehind, LinkDown, StoreError; LeaseLost where another
+        writer went on from there while this one was held up. A stream that is missing, may not be
+        read, or is longer than there is time is no reason not to start: it is said, and the term
+        begins.
         """
         loss = Loss(head.offset)
         passed = await _accepted_before(store)
         ms_max = LOOK_MS_MAX
         try:
             # Time for saying goodbye comes on top: a look that is too long is not a broken link.
-            async with connected(self._url, self._ssl_context, 2 * ms_max / 1000 + 5) as connection:
-                reader = StreamReader(connection, self._topology.log)
-                await self._read(reader, _start(head), loss, passed, ms_max)
+            async with self._open_log(2 * ms_max / 1000 + 5) as stream:
+                await self._read(stream, _start(head), loss, passed, ms_max)
                 if loss.events and self._accept and not loss.is_whole:
                     # All that is there counts no more, also what there was no time to read.
                     async with asyncio.timeout(ms_max / 1000):
-                        async for logged in reader.until_now("last"):
+                        async for logged in stream.until_now("last"):
                             loss.position = logged.position
         except Refused as error:
             log.warning("whether the journal lost records was not checked: %s", error)
         if not loss.events:
+            self._accept = self._accept and not loss.is_whole
             return None
-        if not self._accept:
+        if (await store.head()).offset > head.offset:
+            # Another has taken the lease meanwhile, and those are its events.
+            raise LeaseLost(f"another writer went on from record {head.offset}")
+        accept, self._accept = self._accept, False
+        if not accept:
             raise JournalBehind(loss)
-        self._accept = False
         log.warning("accepted the loss of records", extra=loss.payload)
         return loss.payload
 
-    async def _read(
-        self, reader: StreamReader, start: Start, loss: Loss, passed: int, ms_max: int
-    ) -> None:
+    async def _read(self, stream: Log, start: Start, loss: Loss, passed: int, ms_max: int) -> None:
         try:
             async with asyncio.timeout(ms_max / 1000):
-                async for logged in reader.until_now(start):
+                async for logged in stream.until_now(start):
                     self._take(loss, logged, passed)
                 loss.is_whole = True
         except TimeoutError:

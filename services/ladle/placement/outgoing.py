@@ -18,13 +18,18 @@ COMMAND_LIFE_MS = 60_000
 
 
 def encode_outbound(
-    item: Committed, index: int, outbound: Mapping[str, Any], cell: str
+    item: Committed, index: int, outbound: Mapping[str, Any], cell: str, *, behind_ms: int
 ) -> Outgoing:
-    """The message; its id is `<cell>:<offset>:<index>`, the same each time it is published."""
+    """The message; its id is `<cell>:<offset>:<index>`, the same each time it is published.
+
+    behind_ms: by how much the journal's time is behind the wall clock, as it is for hours in a term
+    that began on a clock which was set forward since: by that alone, servers would take each
+    command for one that has expired.
+    """
     message_id = f"{cell}:{item.offset}:{index}"
     if outbound["what"] == "event":
         return _own_event(item, outbound, topology_of(cell), message_id)
-    expires_at = to_rfc3339(item.recorded_at_ms + COMMAND_LIFE_MS)
+    expires_at = to_rfc3339(item.recorded_at_ms + max(0, behind_ms) + COMMAND_LIFE_MS)
     command = COMMANDS[outbound["type"]].model_validate(
         {"expires_at": expires_at, **outbound["data"]}
     )

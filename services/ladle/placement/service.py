@@ -10,13 +10,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
+from ladle.core.limits import RULES
 from ladle.core.view import View
 from ladle.journal.lease import LeaseKeeper
 from ladle.journal.store import Lease, LeaseLost, Store, StoreBroken, StoreBusy
 from ladle.placement.callers import Callers
 from ladle.placement.declaring import Declaring, OverAmqp
 from ladle.placement.health import HealthApp, HealthServer
-from ladle.placement.loss import LossCheck
+from ladle.placement.loss import LossCheck, OpenLog, log_over_amqp
 from ladle.placement.metrics import Metrics
 from ladle.placement.settings import PlacementSettings
 from ladle.placement.standby import Standby
@@ -51,11 +52,13 @@ class PlacementService:
         metrics: Metrics | None = None,
         accept_loss: bool = False,
         declaring: Declaring | None = None,
-        has_stream: bool = True,
+        open_log: OpenLog | None = None,
+        rules: int = RULES,
     ) -> None:
         """accept_loss: write on where the journal has lost records that the broker knows of.
 
-        has_stream: does the broker keep the stream that tells so? A simulated one does not.
+        open_log: opens the broker's stream, which tells so; None: over AMQP, as set.
+        rules: the edition of the rules by which this program writes.
         """
         self.settings = settings
         self.topology = Topology(settings.cell, quorum_requests=settings.requests_quorum)
@@ -72,12 +75,11 @@ class PlacementService:
         self._keeper: LeaseKeeper | None = None
         self._down_since_ms: int | None = None
         self._is_blocked = False
-        self._loss_check = (
-            LossCheck(
-                settings.url, self.topology, ssl_context=settings.ssl_context(), accept=accept_loss
-            )
-            if has_stream
-            else None
+        self._rules = rules
+        self._loss_check = LossCheck(
+            open_log or log_over_amqp(settings.url, self.topology, settings.ssl_context()),
+            self.topology,
+            accept=accept_loss,
         )
         self.metrics.register(ViewCollector(self._view))
 
@@ -235,6 +237,7 @@ class PlacementService:
             lease=lease,
             holder=self.holder,
             loss_check=self._loss_check,
+            rules=self._rules,
         )
 
     async def _write(

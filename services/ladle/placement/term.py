@@ -13,7 +13,7 @@ from ladle.core.record import Kind
 from ladle.core.view import View
 from ladle.journal.store import Lease, Store
 from ladle.placement.aftermath import AfterCommit
-from ladle.placement.batch import Committed
+from ladle.placement.batch import Committed, WriterLimits
 from ladle.placement.callers import Callers
 from ladle.placement.declaring import Declaring
 from ladle.placement.loss import LossCheck
@@ -27,7 +27,7 @@ from ladle.placement.settings import PlacementSettings
 from ladle.placement.snapshots import Snapshots
 from ladle.placement.stopping import within
 from ladle.placement.strangers import Strangers
-from ladle.placement.writer import Writer, WriterLimits
+from ladle.placement.writer import Writer
 from ladle_contracts.clock import Clock
 from ladle_contracts.link import Consumer, Link, LinkError, Outgoing, Unroutable
 from ladle_contracts.topology import Topology
@@ -58,8 +58,12 @@ class Term:
         lease: Lease,
         holder: str,
         loss_check: LossCheck | None = None,
+        rules: int = RULES,
     ) -> None:
-        """loss_check: what holds the journal against the broker's stream; None: nothing does."""
+        """loss_check: what holds the journal against the broker's stream; None: nothing does.
+
+        rules: the edition of the rules by which the journal goes on.
+        """
         self.lease = lease
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._settings = settings
@@ -71,6 +75,7 @@ class Term:
         self._metrics = metrics
         self._holder = holder
         self._loss_check = loss_check
+        self._rules = rules
         self._strangers = Strangers(clock)
         self._loaded = False
         self._consumers: list[Consumer] = []
@@ -167,7 +172,7 @@ class Term:
             name: value
             for name, value in self._settings.model_dump().items()
             if name in LIMIT_NAMES
-        } | {"rules": RULES}
+        } | {"rules": self._rules}
         differing = {
             name: value
             for name, value in wanted.items()
@@ -217,7 +222,8 @@ class Term:
                 await self._clock.sleep(MARKER_AGAIN_MS)
 
     def _encode(self, item: Committed, index: int, outbound: Mapping[str, Any]) -> Outgoing:
-        return encode_outbound(item, index, outbound, self._topology.cell)
+        behind_ms = self._clock.unix_ms() - self.writer.timekeeper.now_ms()
+        return encode_outbound(item, index, outbound, self._topology.cell, behind_ms=behind_ms)
 
     async def _declare_queues(self, server_ids: Sequence[str]) -> None:
         await self._declaring.command_queues(self._topology, server_ids)

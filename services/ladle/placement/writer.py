@@ -12,7 +12,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ladle.core.apply import apply
@@ -26,10 +25,20 @@ from ladle.journal.store import (
     Changes,
     Head,
     Lease,
+    LeaseLost,
     Store,
 )
 from ladle.placement.backlog import Backlog, arrivals, refuse
-from ladle.placement.batch import Answer, Arrival, Committed, DeadLetter, Note, OpenBatch, Sent
+from ladle.placement.batch import (
+    Answer,
+    Arrival,
+    Committed,
+    DeadLetter,
+    Note,
+    OpenBatch,
+    Sent,
+    WriterLimits,
+)
 from ladle.placement.bisection import Bisection
 from ladle.placement.commit import commit
 from ladle.placement.journaling import Scribe
@@ -49,16 +58,6 @@ IDLE_TICK_MS = 1_000
 
 CLOSE_MS_MAX = 5_000
 """How long the end of a term waits for an append under way, which nobody may cancel lightly."""
-
-
-@dataclass(frozen=True, slots=True)
-class WriterLimits:
-    """How much one batch takes, and how long statuses wait for company."""
-
-    batch_records_max: int = 512
-    statuses_wait_ms: int = 1_000
-    statuses_max: int = 500
-    requests_wait_ms: int = 4_000
 
 
 class Writer:
@@ -151,7 +150,9 @@ class Writer:
             self._fold_note(*self._notes.popleft())
         self._tick_if_due()
         limit = self._bisection.limit
-        while self._arrived and len(self.batch.arrivals) < limit:
+        for _ in range(limit):
+            if not self._arrived or len(self.batch.arrivals) >= limit:
+                return
             self._folding = arrival = self._arrived.popleft()
             self.batch.arrivals.append(arrival)
             arrival.handler(arrival, self)
@@ -200,23 +201,15 @@ class Writer:
             Answer(arrival, answer, offset, self.lease.term, operation, outcome)
         )
 
-    def reject(self, message: Message, reason: str, detail: str, digest: str) -> None:
-        """Journal that input was refused: reason, size and digest, never the body."""
-        self.record(
-            Kind.REJECTED,
-            origin={
-                "exchange": message.exchange,
-                "routing_key": printable(message.routing_key),
-                "user": printable(message.user_id or ""),
-            },
-            inputs={},
-            payload={
-                "reason": reason,
-                "detail": printable(detail)[:500],
-                "size": len(message.body),
-                "digest": digest,
-            },
-        )
+    def turn_away(self, arrival: Arrival, answer: Mapping[str, Any] | None) -> None:
+        """Answer and ack at once what leaves no trace; it takes no place of others in the batch."""
+        request = arrival.message
+        if answer is not None:
+            body = wire_reply(answer, term=self.lease.term, offset=None)
+            self._link.send([reply_to(request, body)])
+        self._link.ack([request])
+        self.batch.arrivals.pop()  # The last one, which is being folded.
+        self._bisection.gone()
 
     def wait_for_company(self, arrival: Arrival, key: StatusKey, status: Packed) -> None:
         """A plain status: it shares a record with others that arrive within a second."""
@@ -383,8 +376,15 @@ class Writer:
         """Fold again from the tables all that was folded since, but `culprit`, which is refused.
 
         What is folded while the tables are read goes into one of `given_up`, and so is not lost.
+        Raises LeaseLost where they are not where this writer left them: whether records were lost
+        is looked at when a term begins, and not here.
         """
         snapshot = await self.store.load()
+        if snapshot.head != self.committed:
+            raise LeaseLost(
+                f"the journal ends at {snapshot.head.offset}, this writer left it at "
+                f"{self.committed.offset}"
+            )
         again = dict.fromkeys([*(a for batch in given_up for a in batch.arrivals), *self.waiting])
         self._notes.extendleft(reversed([note for batch in given_up for note in batch.notes]))
         self.batch = OpenBatch()
@@ -395,7 +395,6 @@ class Writer:
             recorded_at_ms=snapshot.head.recorded_at_ms,
         )
         self.scribe = Scribe(snapshot.head)
-        self.committed = snapshot.head
         self._folding = self._defect = None
         self._refused = culprit
         if culprit is not None:
@@ -433,9 +432,11 @@ class Writer:
             self._turn(flush=True)
             if self.failed.done():
                 self.failed.result()
-            if self._in_flight is None or self._in_flight.cancelled():
+            if self._in_flight is not None and not self._in_flight.cancelled():
+                await asyncio.wait([self._in_flight])
+            elif self._in_flight is not None or not self._arrived:
                 return
-            await asyncio.wait([self._in_flight])
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Fold and commit nothing more; an append under way has its end, within bounds."""
