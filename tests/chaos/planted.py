@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 
+from ladle.audit import verify
+from ladle.audit.walk import Walk
 from ladle.core import liveness, received, timers
 from ladle.core.load import Load
+from ladle.core.record import Kind
 from ladle.journal.store import Batch, CommitUnknown, Head, Lease, LeaseLost, Store, StoreBusy
-from ladle.placement import on_event, writer
+from ladle.placement import loss, on_event, writer
 from ladle.placement.aftermath import AfterCommit
 from ladle.placement.batch import Arrival, OpenBatch
+from ladle.placement.loss import LossCheck
 from ladle.placement.outbox import Outbox
+from ladle.placement.term import Term
 from ladle.placement.timekeeper import Timekeeper
 from ladle.placement.writer import Writer
 from ladle_contracts import client_calls, publisher_pipeline
@@ -284,10 +289,51 @@ def the_client_takes_any_answer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(client_calls.Calls, "on_replies", first_come)
 
 
+# --- what is stored ------------------------------------------------------------------------------
+
+
+def a_lost_tail_is_not_looked_for(patch: pytest.MonkeyPatch) -> None:
+    """Offsets and allocation ids are given a second time, and nobody says that records are gone."""
+
+    async def fine(self: LossCheck, store: Store, head: Head) -> None:
+        async with self._open_log(1) as stream:
+            async for _ in stream.until_now("first"):
+                pass
+
+    patch.setattr(LossCheck, "look", fine)
+
+
+def an_accepted_loss_is_asked_for_again(patch: pytest.MonkeyPatch) -> None:
+    async def forgotten(store: Store) -> int:
+        return -1
+
+    patch.setattr(loss, "_accepted_before", forgotten)
+
+
+def a_start_says_by_which_address(patch: pytest.MonkeyPatch) -> None:
+    """With the password in it."""
+    declare = Term._declare_a_start
+
+    def told(self: Term) -> None:
+        self.writer.note(Kind.WRITER_ACTIVE, {"holder": self._holder, "at": self._settings.url})
+        declare(self)
+
+    patch.setattr(Term, "_declare_a_start", told)
+
+
+def an_audit_takes_the_chain_for_granted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Walk, "_holds", lambda self, record, hash_: True)
+
+
+def an_audit_passes_by_the_rows(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(verify, "differing_rows", lambda view, rows: iter(()))
+
+
 NOT_DURABLE = "nothing is acked before it is durable"
 NOT_IN_THE_JOURNAL = "every acknowledged allocation is in the journal"
 NOT_AT_REST = "after the faults stop, the view equals the servers' truth"
 NOT_PUBLISHED = "the outbox loses nothing"
+NOT_FOUND = "a flipped bit is found where it is"
 NOT_ITS_ANSWER = "each caller gets the answer to its own question"
 
 PLANTS: dict[Plant, set[str]] = {
@@ -314,6 +360,11 @@ PLANTS: dict[Plant, set[str]] = {
     a_command_is_not_acked: {NOT_AT_REST},
     the_client_asks_again_with_a_new_id: {"one call places one room"},
     the_client_takes_any_answer: {NOT_ITS_ANSWER},
+    a_lost_tail_is_not_looked_for: {"a journal that lost records is not written on unsaid"},
+    an_accepted_loss_is_asked_for_again: {"only a journal that lost records is refused"},
+    a_start_says_by_which_address: {"no secret anywhere"},
+    an_audit_takes_the_chain_for_granted: {NOT_FOUND},
+    an_audit_passes_by_the_rows: {NOT_FOUND},
 }
 """The laws that each may break. That the program met a defect is none of them: so ends what a
 changed signature made of a plant, too."""

@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +22,7 @@ from ladle.chaos.simulated.placement_process import PlacementProcess
 from ladle.chaos.simulated.simulation import defects_told_to, end
 from ladle.chaos.simulated.store import SimulatedStore
 from ladle.chaos.simulated.world import World
-from ladle.commands.simulated_service import make_service
+from ladle.commands.simulated_service import PROGRAMS
 from ladle.core.record import Kind
 from ladle.journal.store import Batch
 from ladle.placement.settings import PlacementSettings
@@ -59,12 +60,12 @@ def calm_world(seed: int, *, processes: int = 1, commit_ms: int = 0) -> Iterator
     chance = Chance(seed)
 
     def made(settings: Any, *, store: SimulatedStore, **rest: Any) -> Any:
-        return make_service(
+        return PROGRAMS.make_service(
             settings, store=SlowStore(store, commit_ms) if commit_ms else store, **rest
         )
 
     with seeded_kernel(chance):
-        world = World(chance, Swarm({}), made)
+        world = World(chance, Swarm({}), replace(PROGRAMS, make_service=made))
         world.settings = {}
         world.processes = [PlacementProcess(world, f"writer-{n}") for n in range(processes)]
         for server in world.servers.values():
@@ -96,16 +97,17 @@ class Callers:
         self.ended: list[Ended] = []
         self.answered_at_ms: list[int] = []
 
-    def ask(self) -> None:
+    def ask(self, backend: Any = None) -> None:
         """One more, at one of the backends."""
         number = len(self._calls)
-        backend = self._world.backends[number % len(self._world.backends)]
+        if backend is None:
+            backend = self._world.backends[number % len(self._world.backends)]
         self._calls.append(self._world.loop.spawn(backend.host, self._ask(backend, number)))
 
     async def _ask(self, backend: Any, number: int) -> None:
         began_ms = self._now_ms()
         try:
-            said: str = (await backend.client.allocate(f"room-{number}")).outcome
+            said: str = (await backend.client.allocate(f"{backend.name}-{number}")).outcome
             self.answered_at_ms.append(self._now_ms())
         except PlacementError as error:
             said = str(error.code)
@@ -127,6 +129,45 @@ class Callers:
         return max(later - earlier for earlier, later in pairwise(at))
 
 
+def watch_no_laws(world: World) -> None:
+    """A second fold beside the writer has tests of its own, and costs as much as a whole test."""
+    for watchers in (
+        world.database.before_append,
+        world.database.on_cursor,
+        world.broker.on_publish,
+        world.broker.on_ack,
+    ):
+        watchers.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "is_held_up"), [({}, False), ({"caller_requests_per_s": 0}, True)],
+    ids=["as shipped", "without a limit"],
+)  # fmt: skip
+def test_one_backend_does_not_starve_another(settings: dict[str, int], is_held_up: bool) -> None:
+    """Eight thousand requests of one, on a database that is slow; the other asks for ten rooms.
+
+    What the first has asked beyond its share waits with its own client.
+    """
+    with calm_world(2, commit_ms=250) as world:
+        watch_no_laws(world)
+        world.settings = settings
+        greedy, modest = Callers(world), Callers(world)
+
+        async def story() -> None:
+            for _ in range(8_000):
+                greedy.ask(world.backends[0])
+            await world.backends[0].clock.sleep(100)
+            for _ in range(10):
+                modest.ask(world.backends[1])
+            await modest.all_ended()
+
+        told(world, story)
+    assert modest.codes == {"placed": 10}
+    assert (max(took_ms for _, took_ms in modest.ended) > 3_500) == is_held_up
+
+
 @pytest.mark.slow
 def test_ten_thousand_who_wake_up_hear_within_their_own_time() -> None:
     """An answer, or a refusal that may be asked again; nobody is left with silence.
@@ -134,14 +175,7 @@ def test_ten_thousand_who_wake_up_hear_within_their_own_time() -> None:
     The database takes so long for a commit that it cannot serve them all.
     """
     with calm_world(1, commit_ms=SLOW_COMMIT_MS) as world:
-        # A second fold beside the writer has tests of its own, and costs as much as all of this.
-        for watchers in (
-            world.database.before_append,
-            world.database.on_cursor,
-            world.broker.on_publish,
-            world.broker.on_ack,
-        ):
-            watchers.clear()
+        watch_no_laws(world)
         callers = Callers(world)
 
         async def story() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from ladle.chaos.simulated import view_laws
 from ladle.chaos.simulated.simulation import simulate
-from ladle.commands.simulated_service import make_service
+from ladle.commands.simulated_service import PROGRAMS
 from ladle.core.view import View
 
 
@@ -18,7 +18,7 @@ def test_the_rows_are_checked_at_every_commit(monkeypatch: pytest.MonkeyPatch) -
         check_rows(view)
 
     monkeypatch.setattr(view_laws, "check_rows", noted)
-    outcome = simulate(3, make_service, steps=5)
+    outcome = simulate(3, PROGRAMS, steps=5)
     assert outcome.violation is None
     assert len(seen) == outcome.tally["commits"] + 1
     assert seen == sorted(seen)

@@ -13,7 +13,7 @@ from ladle.chaos.simulated.shrink import shrink
 from ladle.chaos.simulated.simulation import STEPS, Outcome, simulate
 from ladle.chaos.simulated.world import CRASH_STEPS
 from ladle.commands.chaos_simulated import simulate_seeds
-from ladle.commands.simulated_service import make_service
+from ladle.commands.simulated_service import PROGRAMS
 from ladle.placement.writer import Writer
 
 SEEDS = range(1, 2_001)
@@ -21,7 +21,7 @@ SEEDS = range(1, 2_001)
 
 def run(seed: int, steps: int = 60, only: Iterable[str] | None = None) -> Outcome:
     kinds = None if only is None else [Fault(kind) for kind in only]
-    return simulate(seed, make_service, steps=steps, only=kinds)
+    return simulate(seed, PROGRAMS, steps=steps, only=kinds)
 
 
 @pytest.mark.slow

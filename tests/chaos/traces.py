@@ -3,12 +3,12 @@
 import sys
 
 from ladle.chaos.simulated.simulation import simulate
-from ladle.commands.simulated_service import make_service
+from ladle.commands.simulated_service import PROGRAMS
 
 
 def main() -> None:
     for seed in map(int, sys.argv[1:]):
-        outcome = simulate(seed, make_service)
+        outcome = simulate(seed, PROGRAMS)
         said = seed, outcome.simulated_ms, outcome.head, outcome.trace, outcome.violation
         sys.stdout.write(f"{said}\n")
 

@@ -57,10 +57,10 @@ def run_seed(seed: int, steps: int, kinds: Sequence[str] | None) -> "Outcome":
     """One seed, in this process."""
     from ladle.chaos.simulated.faults import Fault
     from ladle.chaos.simulated.simulation import simulate
-    from ladle.commands.simulated_service import make_service
+    from ladle.commands.simulated_service import PROGRAMS
 
     only = None if kinds is None else [Fault(kind) for kind in kinds]
-    return simulate(seed, make_service, steps=steps, only=only)
+    return simulate(seed, PROGRAMS, steps=steps, only=only)
 
 
 def shrunk(failed: "Outcome") -> "Outcome":

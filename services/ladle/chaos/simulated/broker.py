@@ -2,7 +2,7 @@
 
 As RabbitMQ does it where Ladle can notice: topic and fanout exchanges, the alternate exchange; what
 a connection held comes back first, and marked; a quorum queue counts deliveries; a restart loses
-what was not persistent. Watchers are told of streams, which keep nothing.
+what was not persistent. A stream keeps all that it was given.
 """
 
 from collections import deque
@@ -45,10 +45,14 @@ class Queue:
         self.consumers: deque[Consumer] = deque()
         self.holders: dict[Consumer, None] = {}  # those that are given no more too, until they end
         self.deliveries: dict[int, int] = {}
+        self.log: list[tuple[int, Message]] = []  # of a stream, with the broker's time
 
 
 class Broker:
-    """One node. `on_publish(message, queues)` is told what it has taken, `on_ack` what is done."""
+    """One node. `on_publish(message, queues)` is told what it has taken, `on_ack` what is done.
+
+    on_refused: told what it did not take of what nobody waits for.
+    """
 
     def __init__(self, loop: SimulatedLoop, dice: Dice) -> None:
         self.loop = loop
@@ -60,6 +64,7 @@ class Broker:
         self.is_up = True
         self.alarm_until_us = 0
         self.on_publish: list[Callable[[Message, tuple[str, ...]], None]] = []
+        self.on_refused: list[Callable[[Outgoing], None]] = []
         self.on_ack: list[Callable[[str, Message], None]] = []
         self._routes: dict[tuple[str, str], tuple[str, ...]] = {}
         self._numbers = 0
@@ -143,6 +148,7 @@ class Broker:
     def _enqueue(self, name: str, held: Held) -> None:
         queue = self.queues[name]
         if queue.kind == "stream":
+            queue.log.append((self.loop.now_us, held[0]))
             return
         self._numbers += 1
         held[0].headers = {**held[0].headers, NUMBER: self._numbers}

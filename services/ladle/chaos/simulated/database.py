@@ -4,12 +4,13 @@ Each method is one transaction, done in one step. It is what stands on the disk:
 go, it stays.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ladle.core.record import FIRST_PREV_HASH, Kind, Record
 from ladle.core.rows import TABLES
-from ladle.journal.batch import happened, rows_of
+from ladle.journal.batch import happened, refuse_ahead, rows_of
 from ladle.journal.store import (
     Batch,
     Head,
@@ -22,10 +23,32 @@ from ladle.journal.store import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """All that stood there at one moment."""
+
+    records: list[Record]
+    tables: dict[str, dict[Key, Values]]
+    row: Lease | None
+    outbox: OutboxCursor
+    kept: dict[int, dict[int, bytes]]
+
+
 class Database:
-    """Journal, view tables, lease and outbox cursor of one cell."""
+    """Journal, view tables, lease and outbox cursor of one cell.
+
+    edition: of the newest program that brought its schema up; older ones write nothing.
+    lost: records that an older backup does not have, by offset; each may stand there once more.
+    full_until_us: until then its disk takes nothing.
+    newest: the state after each of the last commits, where somebody wants to go back to one.
+    """
 
     def __init__(self) -> None:
+        self.edition = 0
+        self.full_until_us = 0
+        self.lost: dict[int, list[Record]] = {}
+        self.newest: deque[Backup] = deque(maxlen=0)
+        self.on_restore: list[Callable[[], None]] = []
         self.records: list[Record] = []
         self.tables: dict[str, dict[Key, Values]] = {name: {} for name in TABLES}
         self.row: Lease | None = None
@@ -98,6 +121,8 @@ class Database:
             self._put_cursor(batch.outbox)
         for watcher in self.on_append:
             watcher(mine, batch)
+        if self.newest.maxlen:
+            self.newest.append(self.backup())
 
     def erase(self, mine: Lease, batch: Batch, offsets: Sequence[int]) -> None:
         self.append(mine, batch)
@@ -112,6 +137,7 @@ class Database:
 
     def move_outbox(self, mine: Lease, cursor: OutboxCursor) -> None:
         self._fence(mine)
+        refuse_ahead(cursor, self.head)
         self._put_cursor(cursor)
 
     def _put_cursor(self, cursor: OutboxCursor) -> None:
@@ -145,6 +171,34 @@ class Database:
 
     def anchors(self, kind: Kind) -> list[Record]:
         return [record for record in self.records if record.kind == kind]
+
+    # Backups
+
+    def ever_at(self, offset: int) -> list[Record]:
+        """What stands there, and what stood there before an older backup was restored."""
+        return [*self.records[offset - 1 : offset], *self.lost.get(offset, ())]
+
+    def backup(self) -> Backup:
+        """A copy of the present state; records and rows never change, so that they are shared."""
+        return Backup(
+            list(self.records),
+            {name: dict(rows) for name, rows in self.tables.items()},
+            self.row,
+            self.outbox,
+            {offset: dict(parts) for offset, parts in self.kept.items()},
+        )
+
+    def restore(self, backup: Backup) -> None:
+        """That state again, as if nothing had been written since."""
+        for record in self.records[len(backup.records) :]:
+            self.lost.setdefault(record.offset, []).append(record)
+        self.records = list(backup.records)
+        self.tables = {name: dict(rows) for name, rows in backup.tables.items()}
+        self.row, self.outbox = backup.row, backup.outbox
+        self.kept = {offset: dict(parts) for offset, parts in backup.kept.items()}
+        self.newest.clear()
+        for watcher in self.on_restore:
+            watcher()
 
     # Snapshots of the view
 

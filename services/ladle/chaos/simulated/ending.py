@@ -1,8 +1,10 @@
 """The end of a run: all faults stop, and everything must come to rest in the truth."""
 
+from ladle.chaos.simulated.faults import Fault
 from ladle.chaos.simulated.laws import Violation
 from ladle.chaos.simulated.media import MediaServer
 from ladle.chaos.simulated.world import World
+from ladle.core.limits import RULES
 from ladle.core.load import cost
 from ladle.core.view import View
 from ladle.core.words import Liveness, Phase
@@ -19,10 +21,14 @@ def heal(world: World) -> None:
     world.is_quiet = True
     world.broker.come_up()
     world.broker.alarm_until_us = 0
+    world.database.full_until_us = 0
     for queue in world.broker.queues.values():
         queue.full_until_us = 0
     world.journal.silent_together = frozenset()
     for process in world.processes:
+        if process.edition < RULES:
+            process.edition = RULES
+            process.kill()
         process.crash_at = None
         process.clock.wall_off_ms = 0
         process.mend()
@@ -66,6 +72,8 @@ def what_is_open(world: World) -> str | None:
     if any(backend.open_calls for backend in world.backends):
         return "a call is open"
     view = world.journal.view
+    if view.limits.rules != RULES:
+        return f"edition {view.limits.rules} of the rules decides"
     for server in world.servers.values():
         if found := _differs(view, server):
             return f"{server.name}: {found}"
@@ -80,6 +88,8 @@ def what_is_open(world: World) -> str | None:
     ]
     if overdue:
         return f"holds that should be over: {overdue}"
+    if found := _stands_by(world):
+        return found
     unpublished = world.wire.unpublished()
     return f"never published: {unpublished[:3]}" if unpublished else None
 
@@ -92,6 +102,21 @@ def _waits(world: World) -> str | None:
         # A server that nobody has told anything may have no queue: the first command makes it.
         if name in broker.queues and (backlog := broker.backlog(name)):
             return f"{backlog} messages wait in {name}"
+    return None
+
+
+def _stands_by(world: World) -> str | None:
+    """The first standby that would answer otherwise than the writer."""
+    view = world.journal.view
+    for process in world.processes:
+        standby = process.service.standby if process.is_running else None
+        if standby is None:
+            continue
+        followed = standby.follower.view
+        if followed is None or followed.offset != view.offset:
+            return f"{process.name} has not followed to {view.offset}"
+        if followed.digest() != view.digest():
+            return f"{process.name} stands by with another view at {view.offset}"
     return None
 
 
@@ -130,6 +155,10 @@ def whole(world: World) -> None:
     tables = loaded(world.database.load())
     if tables.digest() != world.journal.view.digest():
         raise Violation("the tables are the journal", "at the end")
+    if Fault.BIT_FLIP in world.dice.swarm.often:
+        audited = world.programs.audit(world.database.records, world.database.load())
+        if audited.exit_code:
+            raise Violation("the journal verifies", audited.said)
     lost = sorted(life for life in world.wire.taken if not world.journal.is_durable(life))
     if lost:
         raise Violation("what the broker took is in the journal", f"{lost[:3]}")

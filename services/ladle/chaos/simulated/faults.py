@@ -58,6 +58,11 @@ class Fault(StrEnum):
     ALL_DRAINING = "all-draining"  # nobody takes anything new
     LARGE = "large-body"  # a megabyte
     UNKNOWN_VERSION = "unknown-version"  # of the envelope, or of a type
+    TORN_TAIL = "torn-tail"  # the database without power in mid-commit, at times with a lying disk
+    OLD_BACKUP = "old-backup"  # the database as it was some time ago
+    BIT_FLIP = "bit-flip"  # one bit of what is stored, which an audit must find
+    DISK_FULL = "disk-full"  # nobody can write, and who tries must stop, until there is room again
+    OLD_PROGRAM = "old-program"  # a cell of the older program, which is upgraded one by one
 
 
 PER_STEP = frozenset(
@@ -69,6 +74,7 @@ PER_STEP = frozenset(
         *(Fault.ONE_WAY, Fault.HALF_OPEN, Fault.POWER_CUT, Fault.CHANNEL_CLOSED),
         *(Fault.FLAPPING, Fault.CUT_OFF, Fault.SILENCE, Fault.FULL_QUEUE, Fault.RESTART_LOOP),
         *(Fault.BURST, Fault.ALL_DRAINING, Fault.LARGE, Fault.UNKNOWN_VERSION),
+        *(Fault.OLD_BACKUP, Fault.BIT_FLIP, Fault.DISK_FULL, Fault.OLD_PROGRAM),
     }
 )
 
@@ -89,6 +95,10 @@ OFTEN: Mapping[Fault, tuple[float, float]] = {
     Fault.RESTART_LOOP: (0.01, 0.04),
     Fault.BURST: (0.005, 0.02),
     Fault.ALL_DRAINING: (0.01, 0.04),
+    Fault.TORN_TAIL: (0.002, 0.02),
+    Fault.OLD_BACKUP: (0.005, 0.02),
+    Fault.BIT_FLIP: (0.005, 0.02),
+    Fault.DISK_FULL: (0.005, 0.03),
 }
 """From the least to the most often; kinds that are not here: as PER_STEP_OFTEN."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ladle.chaos.simulated import view_laws
 from ladle.chaos.simulated.database import Database
-from ladle.chaos.simulated.laws import Tally, Violation
+from ladle.chaos.simulated.laws import Tally, Violation, refuse_secret
 from ladle.core.apply import apply
 from ladle.core.record import FIRST_PREV_HASH, Kind, Record, canonical
 from ladle.core.view import View
@@ -24,28 +24,58 @@ Question = tuple[str, str, str]
 """user, operation, request_id."""
 
 
+AFTER_GOODBYE = "after-goodbye"
+"""Why an event was ignored that came late, and of which each copy is: it is not received."""
+
+
 class JournalLaws:
     """Watches a database. Raises Violation out of the append that broke a law."""
 
     def __init__(self, database: Database, tally: Tally) -> None:
+        self.rejected: set[str] = set()
+        self.strangers: set[str] = set()
+        self.sent: set[tuple[int, int]] = set()
+        self.silent_together: frozenset[str] = frozenset()
+        self._asked: set[Question] = set()
+        self._called: set[str] = set()
+        self._excused: set[str] = set()  # calls of which a refusal may be lost
+        self._durable: set[Life] = set()
+        self._was_complete: dict[tuple[str, int], int] = {}
+        self._database = database
+        self._tally = tally
+        self._begin()
+        database.before_append.append(self.on_append)
+        database.on_take.append(self.on_take)
+        database.on_restore.append(self.go_back)
+
+    def _begin(self) -> None:
+        """At an empty journal."""
         self.view = View()
         self.events: set[Life] = set()
         self.questions: dict[Question, tuple[int, int]] = {}  # offset, and until when it counts
         self.calls: dict[str, tuple[int, int]] = {}
         self.complete: dict[tuple[str, int], int] = {}
-        self.rejected: set[str] = set()
-        self.strangers: set[str] = set()
         self.outbound: list[tuple[int, int]] = []
-        self.sent: set[tuple[int, int]] = set()
         self.promises: dict[str, int] = {}
         self.releases: set[str] = set()
-        self.silent_together: frozenset[str] = frozenset()
-        self._database = database
-        self._tally = tally
         self._applied: dict[Life, int] = {}
         self._hash = FIRST_PREV_HASH
-        database.before_append.append(self.on_append)
-        database.on_take.append(self.on_take)
+
+    def go_back(self) -> None:
+        """The journal has lost its last records. What was acked for their sake stays so."""
+        self._durable |= self.events
+        for life, sequence in self.complete.items():
+            self._was_complete[life] = max(self._was_complete.get(life, 0), sequence)
+        self._asked |= self.questions.keys()
+        self._excused |= self._called
+        silent, self.silent_together = self.silent_together, frozenset()
+        events = self._tally.events
+        self._begin()
+        for record in self._database.records:
+            self._fold(record)
+            self._hash = record.hash
+        self.view.take_changes()
+        self._tally.events, self.silent_together = events, silent
 
     def on_take(self, lease: Lease) -> None:
         self._tally.terms += 1
@@ -60,6 +90,7 @@ class JournalLaws:
         for record in batch.records:
             if record.term != mine.term:
                 raise Violation("an old term appends nothing", f"{record.term} under {mine}")
+            refuse_secret(f"record {record.offset}", record.body)
             self._fold(record)
         self._hash = batch.records[-1].hash
         if batch.changes.rows != self.view.take_changes():
@@ -147,13 +178,20 @@ class JournalLaws:
         if payload["type"] == "worker-status" and payload["data"]["complete"]:
             life = payload["source_server_id"], payload["incarnation"]
             self.complete[life] = max(self.complete.get(life, 0), payload["sequence"])
-        self._see(
-            (payload["source_server_id"], payload["incarnation"], payload["sequence"]), offset
-        )
+        event = payload["source_server_id"], payload["incarnation"], payload["sequence"]
+        self._see(event, offset, outcome.get("reason"))
 
     def is_durable(self, life: Life) -> bool:
-        """It stands in the journal, or a complete status does that said all it could say."""
-        return life in self.events or life[2] <= self.complete.get(life[:2], 0)
+        """It stands in the journal, or a complete status does that said all it could say.
+
+        What stood there before an older backup was restored counts: it was acked for that.
+        """
+        complete = max(self.complete.get(life[:2], 0), self._was_complete.get(life[:2], 0))
+        return life in self.events or life in self._durable or life[2] <= complete
+
+    def is_recorded(self, question: Question) -> bool:
+        """Likewise."""
+        return question in self.questions or question in self._asked
 
     def see_statuses(
         self,
@@ -162,15 +200,16 @@ class JournalLaws:
         payload: Mapping[str, Any],
         outcome: Mapping[str, Any],
     ) -> None:
-        for server_id, incarnation, sequence, _ in payload["statuses"]:
-            self._see((server_id, incarnation, sequence), offset)
+        reasons = dict(outcome.get("ignored", ()))
+        for position, (server_id, incarnation, sequence, _) in enumerate(payload["statuses"]):
+            self._see((server_id, incarnation, sequence), offset, reasons.get(position))
 
-    def _see(self, life: Life, offset: int) -> None:
+    def _see(self, life: Life, offset: int, reason: str | None) -> None:
         """A copy of what the view has received leaves no trace; of another it may."""
         self.events.add(life)
         self._tally.events += 1
         server = self.view.servers.get(life[0])
-        if server is None or server.incarnation != life[1]:
+        if server is None or server.incarnation != life[1] or reason == AFTER_GOODBYE:
             return
         if life in self._applied:
             raise Violation(
@@ -197,7 +236,9 @@ class JournalLaws:
         self.questions[question] = (offset, now_ms + window_ms)
         body = payload["body"]
         call = (body.get("metadata") or {}).get("call")
-        if call is not None and reply["status"] == "ok":
+        if call is not None:
+            self._called.add(call)
+        if call is not None and reply["status"] == "ok" and call not in self._excused:
             before, until_ms = self.calls.get(call, (0, 0))
             if now_ms < until_ms:
                 raise Violation("one call places one room", f"call {call}: {before} and {offset}")
@@ -234,7 +275,7 @@ LOOK = {
     **dict.fromkeys(
         (
             *(Kind.TICK, Kind.SETTINGS, Kind.WRITER_ACTIVE, Kind.BUS_UP),
-            *(Kind.CAUGHT_UP, Kind.CLOCK_STEP, Kind.ERASED),
+            *(Kind.CAUGHT_UP, Kind.CLOCK_STEP, Kind.ERASED, Kind.LOSS_ACCEPTED),
         ),
         JournalLaws.see_nothing,
     ),

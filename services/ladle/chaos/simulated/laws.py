@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+SECRET = "s3cret-of-the-simulation"  # noqa: S105 -- there is nothing behind it
+"""The password in every URL that a simulated process is given."""
+
 NO_DEFECT = "the program has no defect that it meets"
 
 
@@ -13,6 +16,12 @@ class Violation(Exception):
         super().__init__(f"{law}: {what}")
         self.law = law
         self.what = what
+
+
+def refuse_secret(where: str, said: bytes) -> None:
+    """Raise Violation where the password stands in what is stored, sent or logged."""
+    if SECRET.encode() in said:
+        raise Violation("no secret anywhere", where)
 
 
 @dataclass(slots=True)

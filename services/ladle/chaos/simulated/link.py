@@ -11,6 +11,7 @@ from ladle.chaos.simulated.cable import Cable
 from ladle.chaos.simulated.connection import Connection, Consumer
 from ladle.chaos.simulated.faults import Fault
 from ladle.chaos.simulated.loop import Host
+from ladle.chaos.simulated.stream import Start, first_of
 from ladle_contracts.link import (
     DIRECT_REPLY_TO,
     LinkDown,
@@ -348,10 +349,25 @@ class SimulatedLink:
         try:
             self._broker.take(message, connection)
         except Refused:
+            for watcher in self._broker.on_refused:
+                watcher(message)
             return
         self.on_step("replied")
 
     # Asking
+
+    async def read_stream(self, queue: str, start: Start) -> list[tuple[int, Message]]:
+        """What a stream holds from there on, with the positions."""
+        found: list[tuple[int, Message]] = []
+
+        def read() -> None:
+            self._must_exist(queue)
+            log = self._broker.queues[queue].log
+            first = first_of(start, [at_us for at_us, _ in log])
+            found.extend((n, log[n][1]) for n in range(first, len(log)))
+
+        await self._round_trip(self._connected(), read)
+        return found
 
     def _connected(self) -> Connection:
         if self.connection is None:

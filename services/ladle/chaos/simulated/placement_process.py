@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ladle.chaos.simulated.cable import Cable
@@ -14,6 +16,8 @@ from ladle.chaos.simulated.link import SimulatedLink
 from ladle.chaos.simulated.loop import Host
 from ladle.chaos.simulated.service import Service
 from ladle.chaos.simulated.store import SimulatedStore
+from ladle.chaos.simulated.stream import opened_stream
+from ladle.core.limits import RULES
 from ladle.journal.store import StoreError
 from ladle_contracts.topology import Topology
 
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
     from ladle.chaos.simulated.world import World
 
 RESTART_MS = (300, 3_000)
+ONLY_WHERE_LOST = "only a journal that lost records is refused"
+SOON_MS = 2_000
+ACCEPT_EVERY = 2
+"""After so many refusals somebody has looked, and accepts that records are lost."""
 
 
 class SimulatedDeclaring:
@@ -49,6 +57,8 @@ class PlacementProcess:
         self.cable = Cable(world.loop)
         self.lives = 0
         self.is_running = False
+        self.edition = RULES
+        self.refusals = 0
         self.crash_at: str | None = None
         self.is_cut = False
         self.host: Host
@@ -69,19 +79,27 @@ class PlacementProcess:
         self.is_running = True
         self.crash_at = None
         self.host = Host(f"{self.name}.{self.lives}")
-        self.store = SimulatedStore(world.database, world.dice, self._random)
+        self.store = SimulatedStore(world.database, world.dice, self._random, self.edition)
+        self.store.on_power_loss = world.database_loses_power
         self.store.is_cut = self.is_cut
         self.store.on_step = self._on_step
         self._links = []
         self._stop = asyncio.Event()
-        self.service = world.make_service(
+        accepts = self.refusals > 0 and self.refusals % ACCEPT_EVERY == 0
+        self.service = world.programs.make_service(
             world.settings,
             holder=self.host.name,
             store=self.store,
             make_link=self._make_link,
             clock=self.clock,
             declaring=SimulatedDeclaring(world, self),
+            open_log=partial(opened_stream, world, self),
+            accept_loss=accepts,
+            rules=self.edition,
         )
+        if accepts and self._random.random() < 0.5:
+            # What was accepted once is not asked for again: the next term comes soon.
+            world.later(SOON_MS, self.kill)
         self._task = world.loop.spawn(self.host, self.service.run(self._stop))
         self._task.add_done_callback(self._on_end, context=Context())
 
@@ -139,7 +157,11 @@ class PlacementProcess:
         if self.is_running and task is self._task:
             # A clean stop, or an error after which it may not go on.
             error = None if task.cancelled() else task.exception()
-            if error is not None and not isinstance(error, StoreError):
+            if getattr(error, "code", None) == "journal-behind":
+                self.refusals += 1
+                if not self._world.losses.may_refuse(self.name):
+                    self._world.loop.fail(Violation(ONLY_WHERE_LOST, self.name))
+            elif error is not None and not isinstance(error, StoreError):
                 self._world.loop.fail(Violation(NO_DEFECT, f"{self.name}: {error!r}"))
             self.is_running = False
             for link in self._links:
@@ -164,9 +186,16 @@ class PlacementProcess:
 
     async def reach_broker(self) -> None:
         """A connection for a declaration: there and back."""
+        async with self.connected():
+            pass
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[SimulatedLink]:
+        """A connection of its own for a while."""
         link = self._make_link()
         try:
             await link.open()
+            yield link
         finally:
-            link.end("declared")
+            link.end("done")
             self._links.remove(link)

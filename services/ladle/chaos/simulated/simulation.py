@@ -9,9 +9,9 @@ from typing import Any
 from ladle.chaos.simulated.chance import Chance, seeded_kernel
 from ladle.chaos.simulated.ending import come_to_rest, heal
 from ladle.chaos.simulated.faults import Fault, Swarm
-from ladle.chaos.simulated.laws import NO_DEFECT, Violation
+from ladle.chaos.simulated.laws import NO_DEFECT, Violation, refuse_secret
 from ladle.chaos.simulated.loop import Host, SimulatedLoop, Stuck
-from ladle.chaos.simulated.service import MakeService
+from ladle.chaos.simulated.service import Programs
 from ladle.chaos.simulated.strikes import strike
 from ladle.chaos.simulated.workload import ask_something
 from ladle.chaos.simulated.world import World
@@ -43,7 +43,7 @@ class Outcome:
 
 def simulate(
     seed: int,
-    make_service: MakeService,
+    programs: Programs,
     *,
     steps: int = STEPS,
     only: Collection[Fault] | None = None,
@@ -55,7 +55,7 @@ def simulate(
     swarm = Swarm.of(chance, only)
     outcome = Outcome(seed, steps, [str(fault) for fault in swarm.often])
     with seeded_kernel(chance):
-        world = World(chance, swarm, make_service)
+        world = World(chance, swarm, programs)
         with defects_told_to(world.loop):
             outcome.violation = _run(world, steps)
     outcome.broke_at = world.step
@@ -120,11 +120,17 @@ class _Defects(logging.Handler):
     """The program logs with its trace what it did not expect; faults are what it must expect."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self._loop = loop
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
+        try:
+            refuse_secret(f"a log of {record.name}", f"{record.getMessage()} {error!r}".encode())
+        except Violation as told:
+            self._loop.fail(told)
+        if record.levelno < logging.ERROR:
+            return
         if error is not None and not isinstance(error, StoreError | LinkError):
             self._loop.fail(Violation(NO_DEFECT, f"{record.getMessage()}: {error!r}"))
 
@@ -140,7 +146,7 @@ def defects_told_to(loop: SimulatedLoop) -> Iterator[None]:
     before = [(each.level, each.propagate, each.handlers) for each in loggers]
     for each in loggers:
         each.handlers, each.propagate = [defects], False
-        each.setLevel(logging.ERROR)
+        each.setLevel(logging.WARNING)
     try:
         yield
     finally:

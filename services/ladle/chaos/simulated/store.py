@@ -21,7 +21,9 @@ from ladle.journal.store import (
     Head,
     Key,
     Lease,
+    LeaseLost,
     OutboxCursor,
+    SchemaTooNew,
     Snapshot,
     Steady,
     StoreBroken,
@@ -58,10 +60,14 @@ class SimulatedStore:
 
     `on_step(step)` is told of an append: "committing" and "committed" (at the database), "told".
     `is_cut`: the network to the database is gone; calls end as busy and change nothing.
+    `edition`: of the program that uses it: it brings an older schema up, and a newer keeps it out.
+    `on_power_loss()`: the database's machine goes out in the middle of an append.
     """
 
-    def __init__(self, database: Database, dice: Dice, chance: Random) -> None:
+    def __init__(self, database: Database, dice: Dice, chance: Random, edition: int) -> None:
         self._database = database
+        self._edition = edition
+        self.on_power_loss: Callable[[], None] = lambda: None
         self._dice = dice
         self._random = chance.random
         self._free_at = 0.0
@@ -71,7 +77,15 @@ class SimulatedStore:
         self.on_step: Callable[[str], None] = lambda step: None
 
     async def open(self) -> None:
-        await self._call(lambda: None)
+        await self._call(self._bring_up)
+
+    def _bring_up(self) -> None:
+        self._refuse_newer()
+        self._database.edition = self._edition
+
+    def _refuse_newer(self) -> None:
+        if self._database.edition > self._edition:
+            raise SchemaTooNew(f"written by edition {self._database.edition}")
 
     async def close(self) -> None:
         """Nothing is kept."""
@@ -79,7 +93,11 @@ class SimulatedStore:
     # Reading
 
     async def lease(self) -> Lease | None:
-        return await self._call(lambda: self._database.row)
+        def look() -> Lease | None:
+            self._refuse_newer()
+            return self._database.row
+
+        return await self._call(look)
 
     async def head(self) -> Head:
         return await self._call(lambda: self._database.head)
@@ -136,26 +154,39 @@ class SimulatedStore:
         raise NotImplementedError("the simulation keeps all records")
 
     async def take_lease(self, holder: str, seen: Lease | None) -> Lease | None:
-        return await self._call(lambda: self._database.take_lease(holder, seen), writes=True)
+        def take() -> Lease | None:
+            self._refuse_newer()
+            return self._database.take_lease(holder, seen)
+
+        return await self._call(take, writes=True)
 
     async def beat(self, mine: Lease) -> Lease:
-        return await self._call(lambda: self._database.beat(mine), writes=True)
+        return await self._call(lambda: self._database.beat(self._fenced(mine)), writes=True)
 
     async def give_up(self, mine: Lease) -> None:
         await self._call(lambda: self._database.give_up(mine), writes=True)
 
     async def append(self, mine: Lease, batch: Batch) -> None:
-        await self._call(lambda: self._database.append(mine, batch), writes=True, batch=batch)
+        append = self._database.append
+        await self._call(lambda: append(self._fenced(mine), batch), writes=True, batch=batch)
 
     async def erase(self, mine: Lease, batch: Batch, offsets: Sequence[int]) -> None:
         erase = self._database.erase
         await self._call(lambda: erase(mine, batch, offsets), writes=True, batch=batch)
 
     async def resolve(self, mine: Lease, batch: Batch, before: Head) -> bool:
-        return await self._call(lambda: self._database.resolve(mine, batch, before), writes=True)
+        resolve = self._database.resolve
+        return await self._call(lambda: resolve(self._fenced(mine), batch, before), writes=True)
 
     async def move_outbox(self, mine: Lease, cursor: OutboxCursor) -> None:
-        await self._call(lambda: self._database.move_outbox(mine, cursor), writes=True)
+        move = self._database.move_outbox
+        await self._call(lambda: move(self._fenced(mine), cursor), writes=True)
+
+    def _fenced(self, mine: Lease) -> Lease:
+        """The row says which edition wrote it: a newer program's is nobody else's."""
+        if self._database.edition > self._edition:
+            raise LeaseLost(f"term {mine.term} of {mine.holder} is over: a newer program writes")
+        return mine
 
     # The way there and back
 
@@ -217,6 +248,9 @@ class SimulatedStore:
         if not writes:
             busy = dice.strikes(Fault.STORE_BUSY)
             return (StoreBusy("locked"), False) if busy else (None, True)
+        if asyncio.get_running_loop().time() * 1_000_000 < self._database.full_until_us:
+            self._broken = StoreBroken("database or disk is full")
+            return self._broken, False
         if dice.strikes(Fault.STORE_BROKEN):
             self._broken = StoreBroken("disk I/O error")
             return self._broken, dice.one_of_two(Fault.STORE_BROKEN)
@@ -229,6 +263,10 @@ class SimulatedStore:
 
     def _append_fault(self, batch: Batch) -> tuple[Exception | None, bool]:
         dice = self._dice
+        if dice.strikes(Fault.TORN_TAIL):
+            # What the transaction had written by then is taken back when the database starts again.
+            self.on_power_loss()
+            return CommitUnknown("the database's machine lost power inside COMMIT"), False
         if any(_is_bad(record) for record in batch.records):
             return BadData("a value that this database does not take"), False
         if dice.strikes(Fault.STORE_UNKNOWN):

@@ -4,19 +4,34 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from ladle.chaos.simulated import network_strikes as network
+from ladle.chaos.simulated import storage_strikes as storage
 from ladle.chaos.simulated.faults import PER_STEP, Fault
 from ladle.chaos.simulated.network_strikes import any_process, any_server
 from ladle.chaos.simulated.poison import large, poison, unknown_version
 from ladle.chaos.simulated.world import World
+from ladle.core.limits import RULES
 
 HOUR_MS = 3_600_000
 
 
 def strike(world: World, chance: Mapping[Fault, Random]) -> None:
     """Let each kind of this seed strike, or not, in this step."""
+    if Fault.OLD_BACKUP in world.dice.swarm.often:
+        storage.keep_backup(world, chance[Fault.OLD_BACKUP])
     for fault in Fault:
-        if fault in PER_STEP and world.dice.strikes(fault):
+        if fault in PER_STEP and can_strike(world, fault) and world.dice.strikes(fault):
             STRIKES[fault](world, chance[fault])
+
+
+def can_strike(world: World, fault: Fault) -> bool:
+    """Is there anything that it could change?"""
+    if fault is Fault.OLD_BACKUP:
+        return bool(world.backups)
+    if fault is Fault.BIT_FLIP:
+        return bool(world.database.records)
+    if fault is Fault.OLD_PROGRAM:
+        return any(process.edition < RULES for process in world.processes)
+    return True
 
 
 def _crash(world: World, draw: Random) -> None:
@@ -87,6 +102,16 @@ def _client_restart(world: World, draw: Random) -> None:
     draw.choice(world.backends).kill()
 
 
+def _upgrade(world: World, draw: Random) -> None:
+    """One process gets the newer program; the others keep the older one beside it."""
+    process = draw.choice([each for each in world.processes if each.edition < RULES])
+    process.edition = RULES
+    if draw.random() < 0.5:
+        process.kill()
+    elif process.is_running:
+        process.stop()
+
+
 def _burst(world: World, draw: Random) -> None:
     """Of rooms that nobody has yet; for the last of them there may be no room."""
     for number in range(draw.randint(30, 90)):
@@ -139,4 +164,8 @@ STRIKES: Mapping[Fault, Callable[[World, Random], None]] = {
     Fault.ALL_DRAINING: _all_draining,
     Fault.LARGE: large,
     Fault.UNKNOWN_VERSION: unknown_version,
+    Fault.OLD_BACKUP: storage.old_backup,
+    Fault.BIT_FLIP: storage.bit_flip,
+    Fault.DISK_FULL: storage.disk_full,
+    Fault.OLD_PROGRAM: _upgrade,
 }

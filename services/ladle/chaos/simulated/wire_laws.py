@@ -8,10 +8,10 @@ import orjson
 from ladle.chaos.simulated.broker import Broker
 from ladle.chaos.simulated.database import Database
 from ladle.chaos.simulated.journal_laws import JournalLaws, Life
-from ladle.chaos.simulated.laws import Violation
+from ladle.chaos.simulated.laws import Violation, refuse_secret
 from ladle.journal.store import OutboxCursor
 from ladle_contracts.envelope import ContractViolation, decode_event, decode_request
-from ladle_contracts.link import Message
+from ladle_contracts.link import Message, Outgoing
 from ladle_contracts.topology import Topology
 
 MARKER_HEADER = "ladle-marker"
@@ -33,10 +33,13 @@ class WireLaws:
         self._topology = topology
         self._own = {topology.placement_events, topology.media_commands}
         broker.on_publish.append(self.on_publish)
+        broker.on_refused.append(self.on_refused)
         broker.on_ack.append(self.on_ack)
         database.on_cursor.append(self.on_cursor)
+        database.on_restore.append(self.go_back)
 
     def on_publish(self, message: Message, queues: tuple[str, ...]) -> None:
+        refuse_secret(f"{message.exchange}/{message.routing_key}", message.body)
         if message.exchange in self._own:
             self._own_message(str(message.message_id))
         elif message.exchange == self._topology.placement_dead:
@@ -48,13 +51,18 @@ class WireLaws:
         elif message.exchange == "" and message.type == "reply":
             self._reply(message)
 
+    def on_refused(self, message: Outgoing) -> None:
+        """An answer that was given, and lost at the broker's door."""
+        if message.type == "reply":
+            self._reply(message)
+
     def _own_message(self, message_id: str) -> None:
         self.published.add(message_id)
         _, offset, index = message_id.split(":")
         if (int(offset), int(index)) not in self._journal.sent:
             raise Violation("nothing is said before it is durable", message_id)
 
-    def _reply(self, message: Message) -> None:
+    def _reply(self, message: Message | Outgoing) -> None:
         """Each answer that names an offset is the one that stands there."""
         reply: dict[str, Any] = orjson.loads(message.body)
         offset = reply.get("journal_offset")
@@ -62,7 +70,7 @@ class WireLaws:
             if reply["status"] == "error":
                 self._told_undone.add(message.correlation_id)
             return
-        if offset > self._database.head.offset:
+        if offset > self._database.head.offset and not self._database.ever_at(offset):
             raise Violation(
                 "every acknowledged allocation is in the journal",
                 f"answered at {offset}, the journal ends at {self._database.head.offset}",
@@ -112,7 +120,7 @@ class WireLaws:
         except ContractViolation as violation:
             raise Violation("nothing is acked before it is durable", str(violation)) from violation
         question = (request.user or "", request.operation, request.request_id)
-        if question not in self._journal.questions:
+        if not self._journal.is_recorded(question):
             raise Violation("nothing is acked before it is durable", f"request {question}")
 
     def on_cursor(self, cursor: OutboxCursor) -> None:
@@ -122,6 +130,21 @@ class WireLaws:
             if self.id_of(order[self._passed]) not in self.published:
                 raise Violation("the outbox loses nothing", f"passed {order[self._passed]}")
             self._passed += 1
+
+    def go_back(self) -> None:
+        """Records are lost: their offsets, and so their messages' ids, will be given again.
+
+        What the cursor had passed in the backup was published when it was made.
+        """
+        head, cursor = self._database.head.offset, self._database.outbox
+        passed = [
+            self.id_of(key)
+            for key in self._journal.outbound
+            if key <= (cursor.offset, cursor.index)
+        ]
+        self._passed = len(passed)
+        self.published = {name for name in self.published if int(name.split(":")[1]) <= head}
+        self.published.update(passed)
 
     def id_of(self, key: tuple[int, int]) -> str:
         return f"{self._topology.cell}:{key[0]}:{key[1]}"

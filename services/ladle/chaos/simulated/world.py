@@ -1,5 +1,6 @@
 """Everything of one seed: broker, database, processes, servers, callers."""
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from random import Random
@@ -8,20 +9,27 @@ from typing import Any
 from ladle.chaos.simulated.broker import Broker
 from ladle.chaos.simulated.callers import Backend
 from ladle.chaos.simulated.chance import Chance
-from ladle.chaos.simulated.database import Database
+from ladle.chaos.simulated.database import Backup, Database
 from ladle.chaos.simulated.faults import Dice, Fault, Swarm
 from ladle.chaos.simulated.journal_laws import JournalLaws
 from ladle.chaos.simulated.laws import Tally
 from ladle.chaos.simulated.loop import SimulatedLoop
+from ladle.chaos.simulated.losses import Losses
 from ladle.chaos.simulated.media import MediaServer
 from ladle.chaos.simulated.placement_process import PlacementProcess
-from ladle.chaos.simulated.service import MakeService
+from ladle.chaos.simulated.service import Programs
 from ladle.chaos.simulated.trace import Trace
 from ladle.chaos.simulated.wire_laws import WireLaws
+from ladle.core.limits import RULES
 from ladle_contracts.replies import PlacedReply
 from ladle_contracts.topology import Topology
 
 PROCESSES = (1, 2, 2, 3)
+OLDER = RULES - 1
+"""The edition of the rules that a program knows before it is upgraded."""
+
+LIES_MAX = 2
+"""Commits that a disk said it had, and had not when the power went."""
 CRASH_STEPS = ("received", "committing", "committed", "told", "replied", "acking")
 """From the delivery of a message to its ack: before and after the commit happens at the database,
 when the process hears of it, with the reply at the broker, and with the ack still on its way."""
@@ -30,9 +38,9 @@ when the process hears of it, with the reply at the broker, and with the ack sti
 class World:
     """Made from a seed and the kinds of faults that it may have."""
 
-    def __init__(self, chance: Chance, swarm: Swarm, make_service: MakeService) -> None:
+    def __init__(self, chance: Chance, swarm: Swarm, programs: Programs) -> None:
         self.chance = chance
-        self.make_service = make_service
+        self.programs = programs
         self.loop = SimulatedLoop(chance.stream("scheduler"))  # type: ignore[abstract]
         self.dice = Dice(chance, swarm)
         self.tally = Tally()
@@ -41,6 +49,13 @@ class World:
         self.broker = Broker(self.loop, self.dice)
         self.journal = JournalLaws(self.database, self.tally)
         self.wire = WireLaws(self.broker, self.database, self.journal, self.topology)
+        self.losses = Losses(
+            self.database,
+            self.broker,
+            self.topology,
+            is_seen=Fault.CLOCK_STEP not in swarm.often,
+        )
+        self.backups: list[Backup] = []
         self.homes: dict[str, PlacedReply] = {}
         self.is_quiet = False
         self.step = 0
@@ -53,6 +68,11 @@ class World:
         self.processes = [
             PlacementProcess(self, f"writer-{number}") for number in range(shape.choice(PROCESSES))
         ]
+        if Fault.OLD_PROGRAM in swarm.often:
+            for process in self.processes:
+                process.edition = OLDER
+        if Fault.TORN_TAIL in swarm.often:
+            self.database.newest = deque(maxlen=LIES_MAX + 1)
         self.servers = {
             server.name: server
             for server in (
@@ -99,6 +119,19 @@ class World:
     def _can_be_heard(self) -> None:
         if self.loop.now_us >= self.silent_until_us:
             self.journal.silent_together = frozenset()
+
+    def database_loses_power(self) -> None:
+        """In mid-commit, for all who use it. A disk that lied has not all that it said it had."""
+        newest = self.database.newest
+        lost = self.dice.between(Fault.TORN_TAIL, 0, LIES_MAX)
+        if 0 < lost < len(newest):
+            self.database.restore(newest[-1 - lost])
+        self.cut_from_database(self.dice.between(Fault.TORN_TAIL, 500, 8_000))
+
+    def cut_from_database(self, for_ms: int) -> None:
+        """All processes: it is not running."""
+        for process in self.processes:
+            process.cut_from_database(for_ms)
 
     def end_room(self, server: MediaServer, room_id: str) -> None:
         """The people leave, unless the run is at its end: then all stay where they are."""
