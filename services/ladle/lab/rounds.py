@@ -8,6 +8,9 @@ from typing import Any
 GENERATOR_SHARE_MAX = 0.8
 """Where the generator takes more of a core than this, it is the bottleneck, and CPU decides."""
 
+CPU_S_MIN = 0.005
+"""Half of the tick in which Linux accounts for a process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -21,7 +24,8 @@ class Sample:
     p99_ms: float = 0.0
 
     def cpu_us_per_message(self, process: str) -> float:
-        return 1e6 * self.cpu_s.get(process, 0.0) / self.messages
+        """Never 0: a run that is too short for the kernel's clock took less than its tick."""
+        return 1e6 * max(self.cpu_s.get(process, 0.0), CPU_S_MIN) / self.messages
 
     @property
     def generator_share(self) -> float:
