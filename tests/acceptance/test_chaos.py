@@ -12,6 +12,9 @@ from ladle.chaos.real.plan import ON_POSTGRES, ON_SQLITE, Kind, plan
 from ladle.chaos.real.report import ChaosReport, nearest_rank
 from ladle.chaos.real.run import ChaosOptions, NotEmpty, run
 from ladle.commands.chaos import play_fleet
+from ladle.core import record
+from ladle.journal.chain import open_record
+from ladle.journal.open import open_store
 from ladle_contracts.replies import PlacedReply
 
 SHORT_S = 25
@@ -31,13 +34,14 @@ async def played(options: ChaosOptions, folder: Path) -> tuple[ChaosReport, Call
 
 @pytest.mark.broker
 @pytest.mark.slow
-async def test_faults_of_many_kinds(tmp_path: Path) -> None:
+async def test_faults_of_many_kinds(database_url: str, tmp_path: Path) -> None:
     """Nothing is lost, no room has two homes; and the checks find what is planted."""
-    database = f"sqlite:///{tmp_path}/ladle.db"
+    database = database_url
     options = ChaosOptions(seed=1, seconds=SHORT_S, database=database)
     report, callers = await played(options, tmp_path)
     assert len(report.faults) >= 3
-    assert report.as_json()["faults_by_kind"].keys() <= {kind.value for kind in ON_SQLITE}
+    kinds = ON_SQLITE if database.startswith("sqlite") else ON_POSTGRES
+    assert report.as_json()["faults_by_kind"].keys() <= {kind.value for kind in kinds}
     assert report.as_json()["lost"] == 0
     await planted_is_found(database, callers)
     with pytest.raises(NotEmpty):
@@ -67,11 +71,27 @@ async def planted_is_found(database: str, callers: Callers) -> None:
 @pytest.mark.broker
 @pytest.mark.slow
 async def test_the_writer_is_killed_with_a_standby(database_url: str, tmp_path: Path) -> None:
-    """No acknowledged allocation is lost, and no caller gets an error."""
+    """No acknowledged allocation is lost, and no caller gets an error.
+
+    Who writes next has waited for the lease: nobody takes it by the name of the one that died.
+    """
     options = ChaosOptions(seed=1, seconds=0, database=database_url, failovers=3)
     report, _ = await played(options, tmp_path)
     assert (report.failed, report.processes) == (0, 2)
     assert [fault.kind for fault in report.faults] == [Kind.KILL] * 3
+    holders = await writers(database_url)
+    assert len(set(holders)) == len(holders) == 4
+
+
+async def writers(database_url: str) -> list[str]:
+    """The processes that wrote, a name for each term."""
+    store = open_store(database_url)
+    await store.open()
+    try:
+        records = await store.history(after_offset=0, limit=100, kinds=[record.Kind.WRITER_ACTIVE])
+    finally:
+        await store.close()
+    return [open_record(each).entry.payload["holder"] for each in records]
 
 
 @pytest.mark.parametrize("kinds", [ON_SQLITE, ON_POSTGRES])

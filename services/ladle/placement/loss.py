@@ -98,8 +98,8 @@ class Loss:
 
 
 class LossCheck:
-    """`look` before a term writes. accept: take what the first look finds as it is, and say so in
-    the journal; later ones refuse, for nobody has seen what they find."""
+    """`look` before a term writes. accept: take what the first whole look finds as it is, and say
+    so in the journal; later ones refuse, for nobody has seen what they find."""
 
     def __init__(self, open_log: OpenLog, topology: Topology, *, accept: bool = False) -> None:
         self._open_log = open_log

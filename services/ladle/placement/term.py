@@ -11,7 +11,7 @@ from ladle.core.limits import NAMES as LIMIT_NAMES
 from ladle.core.limits import RULES
 from ladle.core.record import Kind
 from ladle.core.view import View
-from ladle.journal.store import Lease, Store
+from ladle.journal.store import Lease, Snapshot, Store
 from ladle.placement.aftermath import AfterCommit
 from ladle.placement.batch import Committed, WriterLimits
 from ladle.placement.callers import Callers
@@ -102,6 +102,26 @@ class Term:
         check = self._loss_check
         accepted = None if check is None else await check.look(self._store, head)
         view = View.load(snapshot.tables, offset=head.offset, recorded_at_ms=head.recorded_at_ms)
+        self._build(view, snapshot)
+        self._loaded = True
+        self.writer.failed.add_done_callback(self._on_writer_failed)
+        if accepted is not None:
+            self.writer.note(Kind.LOSS_ACCEPTED, accepted)
+        self._declare_a_start()
+        await self.writer.drain()
+        self._spawn(self.writer.run_timers())
+        self._spawn(self._outbox.run())
+        self._spawn(self._snapshots().run())
+        self._set_marker()
+        await self._consume()
+        log.info(
+            "writing",
+            extra={"term": self.lease.term, "offset": head.offset, "holder": self._holder},
+        )
+
+    def _build(self, view: View, snapshot: Snapshot) -> None:
+        """Outbox, aftermath and writer, at the head that was loaded."""
+        head = snapshot.head
         self._outbox = Outbox(
             store=self._store,
             link=self._link,
@@ -137,21 +157,6 @@ class Term:
                 self._settings.statuses_max,
                 self._settings.requests_wait_ms,
             ),
-        )
-        self._loaded = True
-        self.writer.failed.add_done_callback(self._on_writer_failed)
-        if accepted is not None:
-            self.writer.note(Kind.LOSS_ACCEPTED, accepted)
-        self._declare_a_start()
-        await self.writer.drain()
-        self._spawn(self.writer.run_timers())
-        self._spawn(self._outbox.run())
-        self._spawn(self._snapshots().run())
-        self._set_marker()
-        await self._consume()
-        log.info(
-            "writing",
-            extra={"term": self.lease.term, "offset": head.offset, "holder": self._holder},
         )
 
     def _snapshots(self) -> Snapshots:

@@ -27,6 +27,13 @@ ON_SQLITE = tuple(kind for kind in Kind if kind is not Kind.DATABASE_CUT)
 ON_POSTGRES = tuple(kind for kind in Kind if kind is not Kind.DISK_FULL)
 
 
+LONGEST_S = 6.0
+"""Twice the lease of three seconds: some end within it, some do not."""
+
+FROZEN_LONGEST_S = 16.0
+"""Beyond the broker's patience with a connection whose other side is silent, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Strike:
     """One fault: after a calm, for a while; kinds without a length take as long as they take."""
@@ -41,5 +48,6 @@ def plan(seed: int, kinds: Sequence[Kind]) -> Iterator[Strike]:
     chance = random.Random(seed)
     while True:
         for kind in chance.sample(kinds, len(kinds)):
-            # Up to twice the lease of three seconds: some freezes end within it, some do not.
-            yield Strike(kind, calm_s=chance.uniform(0.5, 3.0), lasts_s=chance.uniform(1.0, 6.0))
+            longest_s = FROZEN_LONGEST_S if kind is Kind.FREEZE else LONGEST_S
+            calm_s, lasts_s = chance.uniform(0.5, 3.0), chance.uniform(1.0, longest_s)
+            yield Strike(kind, calm_s=calm_s, lasts_s=lasts_s)

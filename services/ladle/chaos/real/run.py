@@ -15,7 +15,7 @@ from ladle.chaos.real.stage import Stage, staged
 from ladle.journal.open import open_store
 from ladle.journal.schema import upgrade
 from ladle.journal.url import SqliteUrl, parse
-from ladle_contracts.client import PlacementClient
+from ladle_contracts.client import TIMEOUT_MS, PlacementClient
 
 CALL_MS = 90_000
 """Longer than a broker needs to come back: who waits that long gets an answer or an error."""
@@ -44,6 +44,11 @@ class ChaosOptions:
     database: str
     standby: bool = False
     failovers: int = 0
+
+    @property
+    def call_ms(self) -> int:
+        """How long a caller waits: as shipped, unless the broker itself is away for as long."""
+        return TIMEOUT_MS if self.failovers else CALL_MS
 
     @property
     def processes(self) -> int:
@@ -115,7 +120,7 @@ async def _play(
     fleet = asyncio.ensure_future(play_fleet(url, over))
     faults, trouble = list[Struck](), list[str]()
     try:
-        async with PlacementClient.connect(url, timeout_ms=CALL_MS) as client:
+        async with PlacementClient.connect(url, timeout_ms=options.call_ms) as client:
             await _wait_for_servers(client)
             async with asking(client, callers):
                 async for fault, said in _strike(options, stage, callers, say):

@@ -184,13 +184,10 @@ async def staged(
             own = folder / f"placement-{number + 1}"
             own.mkdir()
             proxy, its_url = await stack.enter_async_context(proxied(node.url))
+            # No name for the lease: one that is started again under the name of the one that was
+            # killed takes its lease back at once, and no standby is ever needed.
             process = PlacementProcess(
-                own,
-                preexec=preexec,
-                amqp_url=its_url,
-                database_url=database,
-                cell="default",
-                holder=f"chaos-{number + 1}",
+                own, preexec=preexec, amqp_url=its_url, database_url=database, cell="default"
             )
             stack.push_async_callback(_end, process)
             await process.start()

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from random import Random
 
+from ladle.broker.stream import Start
 from ladle.chaos.simulated.broker import Broker
 from ladle.chaos.simulated.cable import Cable
 from ladle.chaos.simulated.connection import Connection, Consumer
 from ladle.chaos.simulated.faults import Fault
 from ladle.chaos.simulated.loop import Host
-from ladle.chaos.simulated.stream import Start, first_of
+from ladle.chaos.simulated.stream import first_of
 from ladle_contracts.link import (
     DIRECT_REPLY_TO,
     LinkDown,

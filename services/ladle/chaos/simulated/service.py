@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ladle.broker.stream import Logged, Start
 from ladle.core.record import Record
 from ladle.core.view import View
 from ladle.journal.store import Lease, Snapshot, Store
@@ -62,9 +63,9 @@ class Declares(Protocol):
 
 
 class Stream(Protocol):
-    """The broker's stream while it is open. Yields what has `position` and `message`."""
+    """The broker's stream while it is open."""
 
-    def until_now(self, start: Any) -> AsyncIterator[Any]: ...
+    def until_now(self, start: Start) -> AsyncIterator[Logged]: ...
 
 
 OpenStream = Callable[[float], AbstractAsyncContextManager[Stream]]

@@ -5,27 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ladle.broker.stream import Logged, Start
 from ladle.chaos.simulated.clock import EPOCH_MS
-from ladle_contracts.link import Message
 
 if TYPE_CHECKING:
     from ladle.chaos.simulated.link import SimulatedLink
     from ladle.chaos.simulated.placement_process import PlacementProcess
     from ladle.chaos.simulated.world import World
-
-Start = str | int | datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """One message of the stream, as `broker.stream.Logged`."""
-
-    position: int
-    message: Message
 
 
 class SimulatedStream:
