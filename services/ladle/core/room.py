@@ -32,7 +32,8 @@ def turn(case: Case, what: What) -> Case:
         # The case ends here: its copy of the row is the row from now on.
         case.step.view.put(case.room)
     # Who was home, is home or speaks: their stamps may have to stay now, or to run out.
-    servers = {*case.left, *(router.server_id for router in case.routers())}
+    servers = {router.server_id for router in case.routers()}
+    servers.update(case.left)
     if case.told is not None:
         servers.add(case.told.server_id)
     for server_id in sorted(servers):
@@ -47,7 +48,7 @@ def created(step: Step, told: Told, room_id: str) -> str | None:
     """A server has made a router for the room."""
     if stamps.is_history(step.view, room_id, told.server_id, told.life):
         return "history"
-    _pass_gate(step, told, room_id)
+    _pass_gate(step, told, room_id, then_kept=True)
     return _lives(step, told, room_id)
 
 
@@ -97,9 +98,9 @@ def unlisted(step: Step, server_id: str, life: stamps.Life, room_ids: set[str]) 
             closings.end(step, room_id, server_id)
 
 
-def _pass_gate(step: Step, told: Told, room_id: str) -> None:
+def _pass_gate(step: Step, told: Told, room_id: str, *, then_kept: bool = False) -> None:
     """A created or deleted that is news: what should end before it has ended."""
-    stamps.raise_stamp(step, room_id, told.server_id, told.life)
+    stamps.raise_stamp(step, room_id, told.server_id, told.life, then_kept=then_kept)
     # A closing is never above the stamp, so what is news to the one is news to the other.
     closings.end(step, room_id, told.server_id)
 

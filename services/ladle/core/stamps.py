@@ -23,10 +23,19 @@ def is_history(view: View, room_id: str, server_id: str, life: Life) -> bool:
     return stamp is not None and life <= (stamp.incarnation, stamp.sequence)
 
 
-def raise_stamp(step: Step, room_id: str, server_id: str, life: Life) -> None:
-    """The server spoke of the room. What had ended there before is in no status to come."""
+def raise_stamp(
+    step: Step, room_id: str, server_id: str, life: Life, *, then_kept: bool = False
+) -> None:
+    """The server spoke of the room. What had ended there before is in no status to come.
+
+    then_kept: `keep` follows in this record; how long a new stamp stays is told there.
+    """
     view = step.view
-    stamp = stamp_of(view, room_id, server_id)
+    stamp = view.stamps.get((room_id, server_id))
+    if stamp is None:
+        until_ms = None if then_kept or _is_needed(view, room_id, server_id) else _until_ms(step)
+        view.put(Stamp(room_id, server_id, life[0], life[1], until_ms=until_ms))
+        return
     until_ms = None if _is_needed(view, room_id, server_id) else _until_ms(step)
     raised = changed(
         stamp, incarnation=life[0], sequence=life[1], worker_id=None, seen=0, until_ms=until_ms

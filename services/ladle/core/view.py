@@ -127,7 +127,7 @@ class View:
         table = self._table_of[type(row)]
         key = table.key_of(row)
         old = table.rows.get(key)
-        if old == row:
+        if old is not None and old == row:
             return
         table.rows[key] = table.changes[key] = row
         table.follow(self, key, old, row)
@@ -306,8 +306,14 @@ def _worker(view: View, key: Pair, old: Worker | None, new: Worker | None) -> No
 
 
 def _room(view: View, key: str, old: Room | None, new: Room | None) -> None:
-    view.schedule.set("hold", key, new.held_until_ms if new else None)
-    view.schedule.set("end", key, new.ends_at_ms if new else None)
+    before, after = _room_due(old) if old else NOT_DUE, _room_due(new) if new else NOT_DUE
+    if before != after:
+        view.schedule.set("hold", key, after[0])
+        view.schedule.set("end", key, after[1])
+
+
+_room_due = attrgetter("held_until_ms", "ends_at_ms")
+NOT_DUE = (None, None)
 
 
 def _router(view: View, key: tuple[str, int], old: Router | None, new: Router | None) -> None:
@@ -327,7 +333,9 @@ def _router(view: View, key: tuple[str, int], old: Router | None, new: Router | 
 def _stamp(view: View, key: Pair, old: Stamp | None, new: Stamp | None) -> None:
     if old is None or new is None:
         _member(view.stamps_of, key[0], key[1], new is not None)
-    view.schedule.set("stamp", key, new.until_ms if new else None)
+    until_ms = new.until_ms if new else None
+    if until_ms != (old.until_ms if old else None):
+        view.schedule.set("stamp", key, until_ms)
     before, after = _ended(old), _ended(new)
     if before is not after and (before is None or after is None or _of(before) != _of(after)):
         view.loads.account_ended(before, after)
