@@ -9,6 +9,9 @@ from ladle.lab.bench_broker import bench_name, declared_cell
 from ladle.lab.processes import BenchError, Placement, Process
 from ladle.lab.rounds import Figure
 from ladle.lab.yardstick import SAY_EVERY
+from ladle_contracts.envelope import decode_event
+from ladle_contracts.events import RoomCreated, RoomDeleted
+from ladle_contracts.link import Message
 
 
 def by_name(figures: list[Figure]) -> dict[str, Figure]:
@@ -168,3 +171,33 @@ def test_a_process_that_ends_says_so(tmp_path: Path) -> None:
     ):
         process.hear()
     assert not process.running
+
+
+def test_a_steady_feed_keeps_its_rooms() -> None:
+    """Rooms come and go: each deleted is the oldest there, on its server, in its sequence."""
+    feed = inbox.Feed("bench", living=3)
+    said = [*feed.take(5), *feed.take(60)]
+    events = [
+        decode_event(
+            Message(
+                body=one.body,
+                routing_key=one.routing_key,
+                headers=dict(one.headers),
+                content_type=one.content_type,
+                user_id=one.user_id,
+            )
+        )
+        for one in said
+    ]
+    living: list[tuple[str, str]] = []
+    heard: dict[str, int] = {}
+    for event in events:
+        assert event.sequence == heard.get(event.server_id, 1) + 1
+        heard[event.server_id] = event.sequence
+        if isinstance(event.data, RoomCreated):
+            living.append((event.data.room_id, event.server_id))
+        else:
+            assert isinstance(event.data, RoomDeleted)
+            assert (event.data.room_id, event.server_id) == living.pop(0)
+        assert len(living) <= 4
+    assert len(living) in (3, 4)

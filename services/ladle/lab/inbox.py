@@ -11,7 +11,7 @@ from ladle.lab.generator import Job
 from ladle.lab.processes import BenchError, NewEvents, Placement, Process, ProcessSilent
 from ladle.lab.rounds import Figure, Sample, interleave, throughput
 from ladle.lab.synthetic import event, register_fleet, server_ids
-from ladle_contracts.events import RoomCreated
+from ladle_contracts.events import EventData, RoomCreated, RoomDeleted
 from ladle_contracts.link import Outgoing
 from ladle_contracts.topology import Topology
 
@@ -85,19 +85,31 @@ def run(
 
 
 class Feed:
-    """Rooms created on the fleet's servers in turn, with sequences that go on."""
+    """Rooms created on the fleet's servers in turn, with sequences that go on.
 
-    def __init__(self, cell: str) -> None:
+    living: rooms that live at a time, the oldest of more is deleted; None: each lives for good.
+    """
+
+    def __init__(self, cell: str, living: int | None = None) -> None:
         self._cell = cell
-        self._next = 0
+        self._living = living
+        self._first = self._next = 0
+        self._sequences = dict.fromkeys(server_ids(SERVERS), 1)  # 1 is its registration's.
 
     def take(self, count: int) -> Iterator[Outgoing]:
-        ids = server_ids(SERVERS)
-        for number in range(self._next, self._next + count):
-            server_id, sequence = ids[number % SERVERS], 2 + number // SERVERS
-            created = RoomCreated(room_id=f"room-{number}", worker_id=str(number % WORKERS))
-            yield event(self._cell, server_id, sequence, created)
-        self._next += count
+        for _ in range(count):
+            if self._living is not None and self._next - self._first > self._living:
+                number, self._first = self._first, self._first + 1
+                yield self._said(number, RoomDeleted(room_id=f"room-{number}"))
+            else:
+                number, self._next = self._next, self._next + 1
+                worker_id = str(number % WORKERS)
+                yield self._said(number, RoomCreated(room_id=f"room-{number}", worker_id=worker_id))
+
+    def _said(self, room: int, data: EventData) -> Outgoing:
+        server_id = server_ids(SERVERS)[room % SERVERS]
+        self._sequences[server_id] += 1
+        return event(self._cell, server_id, self._sequences[server_id], data)
 
 
 def _placement(folder: Path, link: str, amqp_url: str, cell: str) -> Placement:

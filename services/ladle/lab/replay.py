@@ -22,6 +22,8 @@ from ladle_contracts.topology import Topology
 
 LENGTHS = (10_000, 100_000)
 EVENTS = 10_000
+LIVING = 1_000
+"""Rooms that live at a time: the log grows and the fleet does not."""
 SNAPSHOT_EVERY = 5_000
 TIMEOUT_S = 3_600
 
@@ -60,8 +62,9 @@ def against_the_writer(
 ) -> Figure:
     """Records a second that `verify` takes, against those that the service has just written.
 
-    One round before is unheard. The service writes as fast as it reads from a full queue, and
-    keeps a snapshot now and then, between which `verify` shares its work among all cores.
+    One round before is unheard. The service writes as fast as it reads from a full queue of rooms
+    that come and go, and keeps a snapshot now and then, between which `verify` shares its work
+    among all cores.
     """
     ours: list[float] = []
     live: list[float] = []
@@ -72,7 +75,7 @@ def against_the_writer(
         Process(["-m", "ladle.lab.generator"], env={}, log=folder / "generator.log") as load,
     ):
         register_fleet(amqp_url, Topology(cell), servers=SERVERS, workers=WORKERS)
-        feed = Feed(cell)
+        feed = Feed(cell, LIVING)
         for number in range(-1, rounds):
             written = _written(service, load, amqp_url, feed, events)
             told = audited(folder, "verify", service.database).told
