@@ -79,6 +79,24 @@ def test_a_stamp_that_runs_out_is_not_put_off(cell: Cell) -> None:
     assert cell.view.stamps["old", "a"].until_ms == cell.now_ms + 5
 
 
+@pytest.mark.parametrize("room_id", ["room", "nowhere"])
+def test_a_new_stamp_stays_as_long_whether_it_is_told_at_once_or_by_keep(room_id: str) -> None:
+    """At the room's home for good, and where nothing is left of it until it runs out."""
+    kept = []
+    for then_kept in (False, True):
+        cell = Cell()
+        cell.register("a")
+        cell.allocate()
+        step = Step(cell.view, 99, cell.now_ms)
+        if (room_id, "a") in cell.view.stamps:
+            cell.view.drop(cell.view.stamps[room_id, "a"])
+        stamps.raise_stamp(step, room_id, "a", (LIFE, 7), then_kept=then_kept)
+        stamps.keep(step, room_id, "a")
+        kept.append((cell.view.stamps[room_id, "a"], cell.view.schedule.next()))
+    assert kept[0] == kept[1]
+    assert (kept[0][0].until_ms is None) == (room_id == "room")
+
+
 def test_a_released_room_that_is_listed_still_counts_its_load() -> None:
     """It is being closed: its load is what the server says, its phase is not."""
     cell = Cell()

@@ -159,17 +159,24 @@ def _print(figures: "list[Figure]", json_: bool) -> None:
     if json_:
         print_json([figure.as_json() for figure in figures])
         return
-    table = Table(box=None, padding=(0, 2), header_style="bright_black")
-    for name in ("figure", "value", "unit", "yardstick", "ratio", "rounds"):
-        table.add_column(name, justify="left" if name in ("figure", "unit") else "right")
+    table = Table(box=None, padding=(0, 1), header_style="bright_black")
+    # A name that is cut off is that of several figures.
+    table.add_column("figure", overflow="fold")
+    for name in ("value", "unit", "yardstick", "ratio", "rounds"):
+        table.add_column(name, justify="left" if name == "unit" else "right")
     for figure in figures:
         table.add_row(
             figure.name,
-            f"{figure.value:,.2f}",
+            _shown(figure.value),
             figure.unit,
-            "" if figure.yardstick is None else f"{figure.yardstick:,.2f}",
+            "" if figure.yardstick is None else _shown(figure.yardstick),
             "" if figure.ratio is None else f"{figure.ratio:.2f}",
             str(figure.rounds),
         )
     show(table)
     show(f"[dim]{os.cpu_count()} cores; medians of interleaved rounds[/]")
+
+
+def _shown(value: float) -> str:
+    """Bytes and rates have no decimals that mean anything."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.2f}"

@@ -306,14 +306,14 @@ def _worker(view: View, key: Pair, old: Worker | None, new: Worker | None) -> No
 
 
 def _room(view: View, key: str, old: Room | None, new: Room | None) -> None:
-    before, after = _room_due(old) if old else NOT_DUE, _room_due(new) if new else NOT_DUE
+    before, after = _room_due(old) if old else _NOT_DUE, _room_due(new) if new else _NOT_DUE
     if before != after:
         view.schedule.set("hold", key, after[0])
         view.schedule.set("end", key, after[1])
 
 
 _room_due = attrgetter("held_until_ms", "ends_at_ms")
-NOT_DUE = (None, None)
+_NOT_DUE = (None, None)
 
 
 def _router(view: View, key: tuple[str, int], old: Router | None, new: Router | None) -> None:
