@@ -7,6 +7,8 @@ about the last two. Whatever gets past here can be stored, hashed and replayed a
 import json
 from typing import Any, NoReturn
 
+from pydantic_core import from_json, to_json
+
 from ladle_contracts.violation import ContractViolation, Reason
 
 DEPTH_MAX = 32
@@ -20,13 +22,37 @@ def loads(body: bytes, *, size_max: int) -> Any:
             Reason.TOO_LARGE, f"the body has {len(body)} bytes, allowed are {size_max}"
         )
     try:
-        text = body.decode()
+        value = from_json(body, allow_inf_nan=False)
+        is_plain = _tokens(to_json(value)) == _tokens(body)
+    except ValueError:
+        is_plain = False
+    if not is_plain:
+        value = _read_with_care(body)
+    # A scan of the bytes is a hundred times cheaper than a walk, and most bodies need no walk.
+    if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
+        _check_depth(value)
+    if b"\\u" in body:
+        _check_text(value)
+    return value
+
+
+def _tokens(text: bytes) -> bytes:
+    """JSON without its spaces. Where those of a body are those of its value, nothing is hidden.
+
+    A key that stands twice is lost in the value, and a number that is rounded reads otherwise
+    there. Few bodies differ without harm (an escape, `1e3`): to them it is a longer way.
+    """
+    return text.translate(None, b" \t\n\r")
+
+
+def _read_with_care(body: bytes) -> Any:
+    """At twice the time: it finds keys that stand twice, and says where and what is wrong."""
+    try:
+        return _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
         raise ContractViolation(
             Reason.NOT_JSON, f"the body is not UTF-8 at byte {error.start}"
         ) from None
-    try:
-        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise ContractViolation(
             Reason.NOT_JSON, f"the body is not JSON at character {error.pos}: {error.msg}"
@@ -36,12 +62,6 @@ def loads(body: bytes, *, size_max: int) -> Any:
     except ValueError:
         # int() refuses thousands of digits, in quadratic time were they allowed.
         raise ContractViolation(Reason.BAD_NUMBER, "a number has too many digits") from None
-    # A scan of the bytes is a hundred times cheaper than a walk, and most bodies need no walk.
-    if text.count("{") + text.count("[") > DEPTH_MAX:
-        _check_depth(value)
-    if "\\u" in text:
-        _check_text(value)
-    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

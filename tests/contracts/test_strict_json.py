@@ -87,3 +87,40 @@ def test_any_bytes_are_read_or_refused_with_a_reason(body: bytes) -> None:
     except ContractViolation:
         return
     assert value == json.loads(body)
+
+
+KEYS = st.sampled_from(["a", "b", "a b", "\u00e9", '"', "\\u0061"])
+SPACES = st.sampled_from(["", " ", "\n", "\t \r"])
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> tuple[str, bool]:
+    """An object's text, spaced and escaped at will, and whether a key stands in it twice."""
+    repeated = False
+
+    def text_of(depth: int) -> str:
+        nonlocal repeated
+        if depth == 0 or draw(st.booleans()):
+            return json.dumps(draw(SCALARS), ensure_ascii=draw(st.booleans()))
+        keys = draw(st.lists(KEYS, max_size=3))
+        repeated |= len(set(keys)) < len(keys)
+        members = (
+            f"{draw(SPACES)}{json.dumps(key, ensure_ascii=draw(st.booleans()))}{draw(SPACES)}:"
+            f"{draw(SPACES)}{text_of(depth - 1)}{draw(SPACES)}"
+            for key in keys
+        )
+        return "{" + ",".join(members) + "}"
+
+    return text_of(3), repeated
+
+
+@given(objects())
+def test_a_key_that_stands_twice_is_found_however_it_is_written(drawn: tuple[str, bool]) -> None:
+    """The quick reader sees the last of two members: what it reads must not be taken for all."""
+    text, repeated = drawn
+    if repeated:
+        with pytest.raises(ContractViolation) as refused:
+            loads(text.encode(), size_max=10**6)
+        assert refused.value.reason == Reason.DUPLICATE_KEY
+    else:
+        assert loads(text.encode(), size_max=10**6) == json.loads(text)
