@@ -184,6 +184,28 @@ def test_a_dead_letter_is_listed_shown_and_given_back(served: Served) -> None:
     assert again.json() == {"done": 1, "refused": {}, "unknown": 0}
 
 
+def test_a_dead_letter_does_nothing_to_the_terminal(served: Served) -> None:
+    """Its key and body are whatever somebody published: here markup, and an escape."""
+    ladle, topology = served.ladle, Topology(served.running.cell)
+    served.publish(
+        Outgoing(
+            exchange=topology.media_events,
+            routing_key="room-created.[/]",
+            body=b"\x00\x1b[31mred",
+            content_type="application/cloudevents+json",
+        )
+    )
+    letters = []
+    while not letters:
+        found = ladle("dead-letters", "list", "--json").json()
+        letters = [letter for letter in found if letter["routing_key"] == "room-created.[/]"]
+    assert "room-created.[/]" in ladle("dead-letters", "list").out
+    shown = ladle("dead-letters", "show", letters[0]["id"])
+    assert "␀␛[31mred" in shown.out
+    assert "\x1b" not in shown.out
+    assert ladle("dead-letters", "requeue", "--all").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ladle.commands.asking import BROKER_ADVICE
 from ladle.commands.guard import command
-from ladle.commands.output import NO, UNREACHABLE, fail, plain, print_json, show
+from ladle.commands.output import NO, UNREACHABLE, fail, plain, print_json, show, visible
 
 if TYPE_CHECKING:
     from ladle_contracts.settings import ClientSettings
@@ -50,14 +50,15 @@ def list_(
         print_json([_as_json(letter) for letter in found])
         return
     if not found:
-        show(f"no dead letters{f' with the reason {reason}' if reason else ''}")
+        show(f"no dead letters{f' with the reason {reason}' if reason else ''}", markup=False)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black")
     for name in ("id", "reason", "key"):
         table.add_column(name, no_wrap=name != "key", overflow="fold")
     table.add_column("detail")
     for letter in found:
-        table.add_row(letter.id, letter.reason, letter.routing_key, plain(letter.detail))
+        # Whoever may publish here has written all of it.
+        table.add_row(*map(plain, (letter.id, letter.reason, letter.routing_key, letter.detail)))
     show(table)
     if len(found) == limit:
         show(f"[dim]the oldest {limit}; more with --limit[/]")
@@ -89,7 +90,7 @@ def show_(
     table.add_column(overflow="fold")
     for name, value in _as_json(found).items():
         if value not in (None, {}):
-            table.add_row(name.replace("_", " "), Text(_shown(value)))
+            table.add_row(name.replace("_", " "), Text(visible(_shown(value))))
     show(table)
 
 
@@ -124,7 +125,7 @@ def requeue(
     else:
         show(f"{result.done} published again")
         for letter, why in result.refused.items():
-            show(f"[red]{letter}[/] was not: {plain(why)}")
+            show(f"[red]{plain(letter)}[/] was not: {plain(why)}")
         if unknown:
             show(f"[red]{unknown}[/] of the ids named no dead letter")
     if result.refused or unknown:

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from ladle.commands.output import show
+from ladle.commands.output import plain, show
 from ladle_contracts.replies import HomeServer, LookupReply, PlacedReply
 
 
@@ -14,7 +14,8 @@ def print_home(reply: PlacedReply | LookupReply) -> None:
     outcome = f"{reply.outcome}, " if isinstance(reply, PlacedReply) else ""
     table.add_row("room", f"[bold]{reply.room_id}[/], {outcome}{reply.room_state}")
     table.add_row("server", _server(reply.server))
-    table.add_row("address", reply.server.ws_url or f"{reply.server.host}:{reply.server.port}")
+    address = reply.server.ws_url or f"{reply.server.host}:{reply.server.port}"
+    table.add_row("address", plain(address))
     if isinstance(reply, PlacedReply):
         if reply.region_fallback:
             table.add_row("region", "[yellow]none of those asked for had room[/]")

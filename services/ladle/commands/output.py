@@ -3,25 +3,51 @@
 import json
 import os
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
+from rich.segment import Segment
 
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130
 """As a shell reports a program that Ctrl-C ended."""
 
-PIPE_WIDTH = 200
-"""Where nobody reads along, no cell is cut off: what `grep` and `awk` see is whole."""
+PIPE_WIDTH = 10_000
+"""Where nobody reads along, no cell is cut off or folded: what `grep` and `awk` see is whole."""
 
 _CODES = {NO: "no", USAGE: "usage", UNREACHABLE: "unreachable"}
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Line feeds are the console's own; it has made spaces of tabs.
+_SIGNS = {code: chr(0x2400 + code) for code in range(0x20) if code not in b"\n\t"}
+_SIGNS |= {0x7F: "\u2421"} | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
+
+
+class SafeConsole(Console):
+    """A console on which only it draws: control characters in what is printed become signs.
+
+    A dead letter's body, say, is a stranger's, and a terminal obeys whoever it hears.
+    """
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield segment._replace(text=visible(segment.text))
+
+
+out = SafeConsole()
+err = SafeConsole(stderr=True)
 
 _as_json: ContextVar[bool] = ContextVar("as_json", default=False)
 
@@ -43,7 +69,7 @@ def show(what: RenderableType, *, markup: bool = True) -> None:
     elif isinstance(what, str):
         out.print(what, markup=markup, soft_wrap=True)
     else:
-        out.print(what, width=PIPE_WIDTH)
+        SafeConsole(width=PIPE_WIDTH).print(what)
 
 
 def hanging(sentence: str, width: int) -> str:
@@ -96,4 +122,9 @@ def many(count: int, noun: str) -> str:
 
 def plain(text: str) -> str:
     """Text that Rich prints as it stands, brackets included."""
-    return text.replace("[", r"\[")
+    return escape(visible(text))
+
+
+def visible(text: str) -> str:
+    """With signs for control characters, which Rich counts as nothing: it would cut the line."""
+    return text.translate(_SIGNS)

@@ -17,7 +17,7 @@ from rich.live import Live
 
 from ladle.commands.asking import asked, client_for
 from ladle.commands.guard import command
-from ladle.commands.output import DONE, USAGE, fail
+from ladle.commands.output import DONE, USAGE, SafeConsole, fail
 from ladle.commands.screen import Screen, first_shown, frame, rows_for_servers
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.errors import PlacementError
@@ -67,7 +67,7 @@ def top(
     """
     if sort not in SORTS:
         fail(USAGE, f"--sort: {sort!r} is none of {', '.join(SORTS)}")
-    if not (once or Console().is_terminal):
+    if not (once or SafeConsole().is_terminal):
         fail(USAGE, "top draws on a terminal", "one picture for a pipe: ladle top --once")
     try:
         with asked():
@@ -77,7 +77,7 @@ def top(
 
 
 async def _top(watch: _Watch, *, once: bool) -> None:
-    console = Console(highlight=False)
+    console = SafeConsole()
     async with client_for() as client:
         await _look(client, watch)
         if once:
