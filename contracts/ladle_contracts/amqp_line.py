@@ -33,6 +33,20 @@ frame of its greeting. An end that nobody took for a loss ended who keeps the co
 """
 
 
+VHOST_REFUSED = (
+    "the broker does not open the virtual host that LADLE_AMQP_URL names behind its last `/`: "
+    "it is not there, or this user has no rights in it"
+)
+
+
+def setup_trouble(error: BaseException, *, tls: bool) -> str | None:
+    """Why a connection was not set up, where the error itself does not say so to a person."""
+    # aiormq names the frame that it expected there and keeps the broker's reason to itself.
+    if "Connection.OpenOk" in str(error):
+        return VHOST_REFUSED
+    return greeting_trouble(error, BROKER) if tls else None
+
+
 def cancelled_by_a_loss() -> bool:
     """Whether a CancelledError seen now is aiormq's way to report a lost connection.
 
@@ -140,7 +154,7 @@ class Line:
         try:
             await self._connect()
         except LOSSES as error:
-            said = self._tls_trouble(error) or error
+            said = self._trouble(error) or error
             raise LinkDown(f"cannot connect to {self.url.host}:{self.url.port}: {said}") from error
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._name}")
 
@@ -153,8 +167,8 @@ class Line:
         self.is_up = False
         await self._drop()
 
-    def _tls_trouble(self, error: BaseException) -> str | None:
-        return greeting_trouble(error, BROKER) if self.url.scheme == "amqps" else None
+    def _trouble(self, error: BaseException) -> str | None:
+        return setup_trouble(error, tls=self.url.scheme == "amqps")
 
     async def _connect(self) -> None:
         connection = aio_pika.Connection(
@@ -208,7 +222,7 @@ class Line:
             try:
                 await self._connect()
             except LOSSES as error:
-                said = self._tls_trouble(error) or repr(error)
+                said = self._trouble(error) or repr(error)
                 log.info("%s: still no broker: %s", self._name, said)
                 delay_s = min(delay_s * 2, _BACKOFF_LAST_S)
             else:

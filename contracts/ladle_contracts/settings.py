@@ -45,13 +45,19 @@ class ClientSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClientSettings":
-        if not self.url.startswith(("amqp://", "amqps://")):
+        given = self.amqp_url.get_secret_value()
+        if not given.startswith(("amqp://", "amqps://")):
             raise ValueError("amqp_url: must begin with amqp:// or amqps://")
+        if not _names_a_host(given):
+            # Without the URL itself, which may hold a password.
+            raise ValueError(
+                "amqp_url: names no host and port; its form is amqp://user:password@host:5672/vhost"
+            )
         if self.tls_key_file is not None and self.tls_cert_file is None:
             raise ValueError("tls_key_file: needs tls_cert_file")
         if self.tls_login and self.tls_cert_file is None:
             raise ValueError("tls_login: needs tls_cert_file")
-        if self.tls_login and not URL(self.amqp_url.get_secret_value()).user:
+        if self.tls_login and not URL(given).user:
             # Messages carry it as `user_id`, which the broker compares with the certificate's.
             raise ValueError("amqp_url: must name the certificate's user where tls_login is true")
         if self.uses_tls or not (self.tls_ca_file or self.tls_cert_file):
@@ -82,3 +88,11 @@ class ClientSettings(BaseSettings):
             password = given.get_secret_value() if given else ""
             show_certificate(context, BROKER, self.tls_cert_file, self.tls_key_file, password)
         return context
+
+
+def _names_a_host(url: str) -> bool:
+    """Whether host and port can be read from it, where the port may be the usual one."""
+    try:
+        return URL(url).host is not None
+    except ValueError:
+        return False

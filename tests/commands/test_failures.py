@@ -1,14 +1,17 @@
 """What a person is told when something is missing: which thing, and what to do."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from ladle.commands.app import app
 from ladle.commands.guard import EXTRAS, extra_of, require
+from ladle.commands.ports import reachable
 from tests.commands.conftest import Ladle
 
 ASKING = [
@@ -49,6 +52,53 @@ def test_the_same_as_an_object(nowhere: Ladle, arguments: tuple[str, ...]) -> No
     assert said.json()["status"] == "error"
     assert said.json()["error"]["code"] == "unreachable"
     assert "LADLE_AMQP_URL" in said.json()["error"]["advice"]
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://u:secret@127.0.0.1:99999/", "amqp://u:secret@h:abc/", "amqp://[::1", "amqp://"]
+)
+@pytest.mark.parametrize("arguments", [("view",), ("doctor",), ("placement",), ("up",)])
+def test_a_url_without_host_or_port_is_2_and_tells_no_password(
+    arguments: tuple[str, ...], url: str
+) -> None:
+    said = Ladle()(*arguments, LADLE_AMQP_URL=url)
+    assert said.code == 2
+    assert "LADLE_AMQP_URL: names no host and port" in said.err
+    assert "secret" not in said.err + said.out
+
+
+def test_up_does_not_take_another_program_for_its_service() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = Ladle()("up", "--duration", "1", LADLE_HTTP_PORT=str(port))
+    assert said.code == 2
+    assert f"LADLE_HTTP_PORT: cannot listen on 127.0.0.1:{port}" in said.err
+    assert "try: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("host", "where"),
+    [
+        (None, "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),  # noqa: S104
+        ("::", "127.0.0.1"),
+        ("::1", "[::1]"),
+        ("10.0.0.7", "10.0.0.7"),
+    ],
+)
+def test_a_service_is_asked_where_it_listens(host: str | None, where: str) -> None:
+    assert reachable(host) == where
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("arguments", [("view",), ("broker", "check"), ("dead-letters", "list")])
+def test_a_virtual_host_that_is_not_there_is_named_as_the_reason(
+    arguments: tuple[str, ...], broker_url: str
+) -> None:
+    said = Ladle()(*arguments, LADLE_AMQP_URL=str(URL(broker_url).with_path("/nosuch")))
+    assert said.code == 3
+    assert "does not open the virtual host" in said.err
+    assert "object at 0x" not in said.err
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import aiormq
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import AMQPException
 
+from ladle_contracts.amqp_line import setup_trouble
 from ladle_contracts.amqp_readable import ReadableFactory
 from ladle_contracts.link import LinkDown
-from ladle_contracts.tls import BROKER, greeting_trouble
 
 TIMEOUT_S = 30.0
 """For the whole errand. A quorum queue takes about 0.1 s to declare, on a busy cluster longer."""
@@ -43,12 +43,12 @@ async def _opened(url: str, ssl_context: ssl.SSLContext | None) -> AbstractConne
         return await aiormq.connect(url, context=ssl_context, transport_factory=ReadableFactory())
     except StopAsyncIteration as end:
         # How aiormq takes an end of the stream in the middle of its greeting, where it is quick.
-        said = _tls_trouble(url, end) or "it closed the connection at once"
+        said = _trouble(url, end) or "it closed the connection at once"
         raise LinkDown(f"cannot use the broker: {said}") from end
     except (AMQPException, OSError) as error:
-        said = _tls_trouble(url, error) or str(error)
+        said = _trouble(url, error) or str(error)
         raise LinkDown(f"cannot use the broker: {said}") from error
 
 
-def _tls_trouble(url: str, error: BaseException) -> str | None:
-    return greeting_trouble(error, BROKER) if url.startswith("amqps://") else None
+def _trouble(url: str, error: BaseException) -> str | None:
+    return setup_trouble(error, tls=url.startswith("amqps://"))

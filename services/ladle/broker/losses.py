@@ -5,9 +5,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
-from ladle_contracts.amqp_line import LOSSES, cancelled_by_a_loss
+from ladle_contracts.amqp_line import LOSSES, cancelled_by_a_loss, setup_trouble
 from ladle_contracts.link import LinkDown, LinkError
-from ladle_contracts.tls import BROKER, greeting_trouble
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +22,11 @@ async def as_link_down(what: str, *, greeting_tls: bool = False) -> AsyncIterato
     except LinkError:
         raise
     except (*LOSSES, ValueError) as error:  # ValueError: a channel number that is still closing
-        said = greeting_trouble(error, BROKER) if greeting_tls else None
+        said = setup_trouble(error, tls=greeting_tls)
         raise LinkDown(f"{what}: {said or repr(error)}") from error
     except asyncio.CancelledError as error:
         if cancelled_by_a_loss():
-            said = greeting_trouble(error, BROKER) if greeting_tls else None
+            said = setup_trouble(error, tls=greeting_tls)
             raise LinkDown(f"{what}: {said or 'the connection was lost'}") from error
         raise
 

@@ -69,7 +69,11 @@ def show(what: RenderableType, *, markup: bool = True) -> None:
     elif isinstance(what, str):
         out.print(what, markup=markup, soft_wrap=True)
     else:
-        SafeConsole(width=PIPE_WIDTH).print(what)
+        wide = SafeConsole(width=PIPE_WIDTH)
+        with wide.capture() as caught:
+            wide.print(what)
+        # Without the spaces that make all lines as long as the longest.
+        typer.echo("\n".join(line.rstrip() for line in caught.get().splitlines()))
 
 
 def hanging(sentence: str, width: int) -> str:

@@ -10,6 +10,7 @@ import typer
 from ladle.commands.guard import check_database, command
 from ladle.commands.output import NO, UNREACHABLE, USAGE, fail
 
+CELL_ADVICE = "a database for each cell, or LADLE_CELL as it was when this one was begun"
 LOSS_ADVICE = (
     "restore a newer copy of the database; or, if those records are lost for good, start once with "
     "`ladle placement --accept-loss`"
@@ -62,6 +63,7 @@ def _run(settings: object, *, upgrade: bool, accept_loss: bool) -> None:
     from ladle.journal.store import SchemaTooNew, StoreBroken, StoreError
     from ladle.placement.loss import JournalBehind
     from ladle.placement.settings import PlacementSettings
+    from ladle.placement.whose_journal import OtherCell
     from ladle_contracts.link import LinkError
 
     assert isinstance(settings, PlacementSettings)
@@ -69,6 +71,8 @@ def _run(settings: object, *, upgrade: bool, accept_loss: bool) -> None:
         uvloop.run(_serve(settings, upgrade=upgrade, accept_loss=accept_loss))
     except JournalBehind as error:
         fail(NO, f"{error.code}: {error}", LOSS_ADVICE)
+    except OtherCell as error:
+        fail(USAGE, f"{error.code}: {error}", CELL_ADVICE)
     except SchemaTooNew as error:
         fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
     except StoreBroken as error:

@@ -19,12 +19,20 @@ def http_status(url: str) -> int:
         return 0
 
 
-def port_is_free(port: int) -> bool:
-    """Can a server listen on this port of the loopback now?"""
-    with socket.socket() as probe:
+def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Can a server listen on this port of the loopback, or of another address here, now?"""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
+
+
+def reachable(host: str | None) -> str:
+    """What stands in a URL for a server that listens on `host`; None: on the loopback."""
+    if host in (None, "", "0.0.0.0", "::"):  # noqa: S104 - on all of them, so on the loopback too
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

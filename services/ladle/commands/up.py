@@ -16,7 +16,7 @@ from ladle.commands.brokers import Broker, NoBroker, find_broker
 from ladle.commands.children import Child
 from ladle.commands.guard import check_database, command, require
 from ladle.commands.output import DONE, NO, UNREACHABLE, USAGE, err, fail, say
-from ladle.commands.ports import http_status, port_is_free
+from ladle.commands.ports import http_status, port_is_free, reachable
 from ladle.commands.run_folder import new_run_folder, prune_runs
 from ladle.commands.up_screen import say_where
 
@@ -77,7 +77,16 @@ def up(
     if workload not in WORKLOADS:
         fail(USAGE, f"--workload: {workload!r} is none of {', '.join(WORKLOADS)}")
     options = UpOptions(state, duration, servers, workers, workload, rate, seed, json_)
-    check_database(PlacementSettings().database)
+    settings = PlacementSettings()
+    check_database(settings.database)
+    port, host = settings.http_port, settings.http_host
+    if "LADLE_HTTP_PORT" in os.environ and port and not port_is_free(port, host):
+        # Whoever answers there would be taken for the service that is about to start.
+        fail(
+            USAGE,
+            f"LADLE_HTTP_PORT: cannot listen on {host}:{port}, as another program does",
+            "name a free port, or none: one is chosen then",
+        )
     code = asyncio.run(_Up(options).run())
     raise typer.Exit(code)
 
@@ -126,7 +135,7 @@ class _Up:
             words.append("--accept-loss")
         placement = await Child.start(words, env=env, log=self.folder / "placement.log")
         self.children.append(placement)
-        http = f"http://127.0.0.1:{env['LADLE_HTTP_PORT']}"
+        http = f"http://{reachable(os.environ.get('LADLE_HTTP_HOST'))}:{env['LADLE_HTTP_PORT']}"
         if not await self._until_ready(placement, http):
             return self._nothing_to_show()
         say_where(self.broker, env, http, self.folder, self._fleet_in_words())
@@ -167,7 +176,12 @@ class _Up:
             "LADLE_HTTP": "true",
             "LADLE_HTTP_PORT": port,
             # The fleet reads the service's counts, and not through a proxy.
-            "no_proxy": ",".join(filter(None, ("127.0.0.1", os.environ.get("no_proxy")))),
+            "no_proxy": ",".join(
+                filter(
+                    None,
+                    ("127.0.0.1", os.environ.get("LADLE_HTTP_HOST"), os.environ.get("no_proxy")),
+                )
+            ),
         }
 
     def _fleet_in_words(self) -> str:

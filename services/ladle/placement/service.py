@@ -24,6 +24,7 @@ from ladle.placement.standby import Standby
 from ladle.placement.stopping import unless_stopped, within
 from ladle.placement.term import Term
 from ladle.placement.view_metrics import ViewCollector
+from ladle.placement.whose_journal import refuse_other_cell
 from ladle_contracts.clock import Clock
 from ladle_contracts.link import Link, LinkDown, LinkState
 from ladle_contracts.topology import Topology
@@ -75,6 +76,7 @@ class PlacementService:
         self._keeper: LeaseKeeper | None = None
         self._down_since_ms: int | None = None
         self._is_blocked = False
+        self._is_ours = False
         self._rules = rules
         self._loss_check = LossCheck(
             open_log or log_over_amqp(settings.url, self.topology, settings.ssl_context()),
@@ -86,13 +88,14 @@ class PlacementService:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`.
 
-        Raises StoreBroken, SchemaTooNew, JournalBehind: what restarting may not mend.
+        Raises StoreBroken, SchemaTooNew, JournalBehind, OtherCell: what restarting may not mend.
         """
         try:
             await self._start_http()
             await self._store.open()
             while not stop.is_set():
                 try:
+                    await self._look_whose_journal()
                     await self._connect(stop)
                     await self._serve_a_term(stop)
                 except LeaseLost as error:
@@ -109,8 +112,14 @@ class PlacementService:
                 await self.http.stop()
             log.info("stopped")
 
+    async def _look_whose_journal(self) -> None:
+        """Once: a standby would answer from another cell's view, and write into it in the end."""
+        if not self._is_ours:
+            refuse_other_cell(await self._store.load(), self.settings.cell)
+            self._is_ours = True
+
     def readiness(self) -> dict[str, Any]:
-        """For /readyz: ready as a writer that has caught up, or as a standby; both with all below.
+        """For /readyz: a writer that has caught up, or a standby that has a view; all below there.
 
         A broker that blocks publishers (its memory or disk alarm) takes no answer.
         """
@@ -119,8 +128,14 @@ class PlacementService:
         below = broker and database
         state: dict[str, Any] = {"broker": broker, "database": database, "holder": self.holder}
         if self.term is None:
-            offset = None if self.standby is None else self.standby.follower.offset
-            return {**state, "role": "standby", "offset": offset, "ready": below}
+            view = None if self.standby is None else self.standby.follower.view
+            offset = None if view is None else view.offset
+            return {
+                **state,
+                "role": "standby",
+                "offset": offset,
+                "ready": below and view is not None,
+            }
         return {
             **state,
             "role": "writer",

@@ -27,6 +27,7 @@ from ladle.placement.settings import PlacementSettings
 from ladle.placement.snapshots import Snapshots
 from ladle.placement.stopping import within
 from ladle.placement.strangers import Strangers
+from ladle.placement.whose_journal import refuse_other_cell
 from ladle.placement.writer import Writer
 from ladle_contracts.clock import Clock
 from ladle_contracts.link import Consumer, Link, LinkError, Outgoing, Unroutable
@@ -95,9 +96,11 @@ class Term:
     async def start(self) -> None:
         """Load the view, say in the journal that this writer is active, consume.
 
-        Raises JournalBehind where the broker knows of later records than the journal has.
+        Raises JournalBehind where the broker knows of later records than the journal has, OtherCell
+        where it is another cell's.
         """
         snapshot = await self._store.load()
+        refuse_other_cell(snapshot, self._topology.cell)
         head = snapshot.head
         check = self._loss_check
         accepted = None if check is None else await check.look(self._store, head)
