@@ -46,7 +46,7 @@ def test_a_violation_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -
 
 def test_more_failures_than_are_made_smaller_are_all_told(monkeypatch: pytest.MonkeyPatch) -> None:
     acks_before_the_commit(monkeypatch)
-    report = simulate_seeds(range(1, 9), 1, (), 1)
+    report = simulate_seeds(range(1, 9), 5, (), 1)
     assert [each.seed for each in report.broken] == list(range(1, 9))
 
 

@@ -8,7 +8,7 @@ from ladle.commands.simulated_service import PROGRAMS
 from tests.chaos.planted import PLANTS, Plant
 
 SEEDS_MAX = 500
-"""The hardest of them, an accepted loss that is asked for again, takes twenty-one."""
+"""Of all of them none has needed more than thirty."""
 
 
 @pytest.mark.slow

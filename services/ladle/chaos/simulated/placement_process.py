@@ -18,7 +18,8 @@ from ladle.chaos.simulated.service import Service
 from ladle.chaos.simulated.store import SimulatedStore
 from ladle.chaos.simulated.stream import opened_stream
 from ladle.core.limits import RULES
-from ladle.journal.store import StoreError
+from ladle.core.record import Kind
+from ladle.journal.store import Batch, Lease, StoreError
 from ladle_contracts.topology import Topology
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 RESTART_MS = (300, 3_000)
 ONLY_WHERE_LOST = "only a journal that lost records is refused"
-SOON_MS = 2_000
+SOON_MS = (50, 500)
+"""So long after it accepted a loss a process dies: then most of what was lost is not written yet."""
 ACCEPT_EVERY = 2
 """After so many refusals somebody has looked, and accepts that records are lost."""
 
@@ -60,6 +62,7 @@ class PlacementProcess:
         self.edition = RULES
         self.refusals = 0
         self.crash_at: str | None = None
+        self.dies_when_accepted = False
         self.is_cut = False
         self.host: Host
         self.store: SimulatedStore
@@ -69,6 +72,7 @@ class PlacementProcess:
         self._links: list[SimulatedLink] = []
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None]
+        world.database.before_append.append(self._on_append)
 
     # Lives
 
@@ -97,9 +101,7 @@ class PlacementProcess:
             accept_loss=accepts,
             rules=self.edition,
         )
-        if accepts and self._random.random() < 0.5:
-            # What was accepted once is not asked for again: the next term comes soon.
-            world.later(SOON_MS, self.kill)
+        self.dies_when_accepted = accepts and self._random.random() < 0.8
         self._task = world.loop.spawn(self.host, self.service.run(self._stop))
         self._task.add_done_callback(self._on_end, context=Context())
 
@@ -168,6 +170,15 @@ class PlacementProcess:
                 link.end("the process has ended")
             self.store.is_dead = True
             self._start_again()
+
+    def _on_append(self, mine: Lease, batch: Batch) -> None:
+        """What was accepted once is not asked for again, though the stream is still ahead."""
+        if batch.records[0].kind != Kind.LOSS_ACCEPTED:
+            return
+        self.refusals = 0
+        if self.dies_when_accepted and mine.holder == self.host.name:
+            least, most = SOON_MS
+            self._world.later(least + int(self._random.random() * (most - least)), self.kill)
 
     def _start_again(self) -> None:
         least, most = RESTART_MS
