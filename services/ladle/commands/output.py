@@ -102,10 +102,7 @@ def fail(
     With --json the same stands on standard output as an object like a refusal on the wire:
     {"status": "error", "error": {"code", "retryable", "message", ...}}. `error`: the refusal.
     """
-    soft = not err.is_terminal
-    err.print(f"[bold red]ladle:[/] {plain(message)}", soft_wrap=soft)
-    if advice:
-        err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=soft)
+    complain(message, advice)
     if _as_json.get():
         fields: dict[str, Any] = {
             "code": _CODES.get(code, "failed"),
@@ -117,6 +114,14 @@ def fail(
             fields["advice"] = advice
         print_json({"status": "error", "error": fields})
     raise typer.Exit(code)
+
+
+def complain(message: str, advice: str = "") -> None:
+    """What is wrong and what to do, on standard error."""
+    soft = not err.is_terminal
+    err.print(f"[bold red]ladle:[/] {plain(message)}", soft_wrap=soft)
+    if advice:
+        err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=soft)
 
 
 def many(count: int, noun: str) -> str:
