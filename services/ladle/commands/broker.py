@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ladle.commands.asking import BROKER_ADVICE
+from ladle.commands.advice import broker_advice
 from ladle.commands.guard import command
 from ladle.commands.output import NO, UNREACHABLE, USAGE, fail, print_json, say, show
 
@@ -43,9 +43,9 @@ def declare(json_: Json = False) -> None:
     try:
         asyncio.run(broker.declare(settings.url, topology, ssl_context=settings.ssl_context()))
     except LinkDown as error:
-        fail(UNREACHABLE, str(error), BROKER_ADVICE)
+        fail(UNREACHABLE, str(error), broker_advice(error))
     except Refused as error:
-        fail(NO, str(error))
+        fail(NO, str(error), broker_advice(error))
     names = _names(topology)
     if json_:
         print_json({"cell": topology.cell, "names": names, "missing": []})
@@ -132,7 +132,7 @@ def check(
             broker.missing(settings.url, topology, ssl_context=settings.ssl_context())
         )
     except LinkDown as error:
-        fail(UNREACHABLE, str(error), BROKER_ADVICE)
+        fail(UNREACHABLE, str(error), broker_advice(error))
     names = _names(topology)
     if json_:
         print_json({"cell": topology.cell, "names": names, "missing": absent})
@@ -160,7 +160,7 @@ def _check_users(path: Path, json_: bool) -> None:
             try_users(settings.url, topology, users, ssl_context=settings.ssl_context())
         )
     except LinkDown as error:
-        fail(UNREACHABLE, str(error), BROKER_ADVICE)
+        fail(UNREACHABLE, str(error), broker_advice(error))
     wrong = differences(found)
     if json_:
         print_json({"cell": topology.cell, "differences": wrong, **as_json(found)})

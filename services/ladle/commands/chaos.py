@@ -148,8 +148,10 @@ def _run(options: "ChaosOptions", folder: Path) -> "ChaosReport":
         )
     except NotEmpty as error:
         fail(USAGE, f"--database: {error}")
-    except (NodeError, StoreError) as error:
-        fail(UNREACHABLE, str(error))
+    except NodeError as error:
+        fail(UNREACHABLE, str(error), "`ladle doctor` says whether RabbitMQ's package is there")
+    except StoreError as error:
+        fail(UNREACHABLE, str(error), "check --database, and that it runs and lets this machine in")
     return report
 
 

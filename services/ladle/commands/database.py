@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ladle.commands.advice import DATABASE_ADVICE, NEWER_ADVICE
 from ladle.commands.database_archive import archive
 from ladle.commands.guard import check_database, command
 from ladle.commands.output import NO, UNREACHABLE, fail, print_json, show
@@ -40,9 +41,9 @@ def upgrade(
         before = asyncio.run(schema.current(url))
         after = asyncio.run(schema.upgrade(url))
     except SchemaTooNew as error:
-        fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
+        fail(UNREACHABLE, str(error), NEWER_ADVICE)
     except (StoreError, OSError) as error:
-        fail(UNREACHABLE, str(error), "check LADLE_DATABASE_URL: `ladle doctor`")
+        fail(UNREACHABLE, str(error), DATABASE_ADVICE)
     if json_:
         print_json({"before": before, "after": after})
     elif before == after:
@@ -71,9 +72,9 @@ def snapshot(
     try:
         done = asyncio.run(_snapshot(url))
     except SchemaTooNew as error:
-        fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
+        fail(UNREACHABLE, str(error), NEWER_ADVICE)
     except StoreError as error:
-        fail(UNREACHABLE, str(error), "run it again; what was kept without an anchor is dropped")
+        fail(UNREACHABLE, str(error), f"{DATABASE_ADVICE}; then run it again: nothing is half done")
     if done is None:
         fail(NO, "the journal is empty", "there is nothing to keep yet")
     made, record = done

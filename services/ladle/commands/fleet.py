@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from ladle.commands.asking import SERVICE_ADVICE, asked
+from ladle.commands.advice import FLEET_ADVICE, SERVICE_ADVICE
+from ladle.commands.asking import asked
 from ladle.commands.fleet_screen import ProgressLine, print_report
 from ladle.commands.guard import command
 from ladle.commands.output import NO, UNREACHABLE, USAGE, complain, fail, print_json
@@ -140,6 +141,8 @@ def _run(options: "FleetOptions", metrics_url: str | None) -> "Report":
             return asyncio.run(_fleet(options, metrics_url))
         except ValidationError:
             raise
+        except TimeoutError as error:
+            fail(UNREACHABLE, str(error) or "no answer in time", FLEET_ADVICE)
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
         except ValueError as error:
