@@ -9,6 +9,7 @@ from ladle.commands.advice import DATABASE_ADVICE, NEWER_ADVICE
 from ladle.commands.database_archive import archive
 from ladle.commands.guard import check_database, command
 from ladle.commands.output import NO, UNREACHABLE, fail, print_json, show
+from ladle.commands.up_screen import without_password
 
 if TYPE_CHECKING:
     from ladle.core.record import Record
@@ -74,7 +75,8 @@ def snapshot(
     except SchemaTooNew as error:
         fail(UNREACHABLE, str(error), NEWER_ADVICE)
     except StoreError as error:
-        fail(UNREACHABLE, str(error), f"{DATABASE_ADVICE}; then run it again: nothing is half done")
+        said = f"LADLE_DATABASE_URL, {without_password(url)}: {error}"
+        fail(UNREACHABLE, said, f"{DATABASE_ADVICE}; then run it again: nothing is half done")
     if done is None:
         fail(NO, "the journal is empty", "there is nothing to keep yet")
     made, record = done

@@ -14,6 +14,7 @@ from ladle.commands.advice import broker_advice
 from ladle.commands.brokers import docker_works
 from ladle.commands.guard import command
 from ladle.commands.output import NO, plain, print_json, show
+from ladle.commands.places import PLACE_ADVICE, trouble_with
 from ladle.commands.up_screen import without_password
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.errors import PlacementError, ServiceAbsent
@@ -138,6 +139,8 @@ async def _database(url: str) -> list[Finding]:
     upgrade = "ladle db upgrade; a placement service does so as well"
     try:
         version = await schema.current(url)
+        if version is None and (why := _no_place(url)):
+            return [Finding("database", "bad", f"{shown}: {why}", PLACE_ADVICE)]
         if version is None:
             return [Finding("database", "bad", f"{shown}: no tables yet", upgrade)]
         if version < schema.VERSION:
@@ -158,6 +161,14 @@ async def _database(url: str) -> list[Finding]:
     if lease and lease.holder:
         return [database, Finding("writer", "ok", f"{lease.holder} holds the lease")]
     return [database, Finding("writer", "note", "nobody holds the lease", "ladle placement")]
+
+
+def _no_place(url: str) -> str | None:
+    """Why there can be no SQLite file where LADLE_DATABASE_URL says; None of any other."""
+    from ladle.journal.url import SqliteUrl, parse
+
+    target = parse(url)
+    return trouble_with(target.path) if isinstance(target, SqliteUrl) else None
 
 
 async def _service(settings: "PlacementSettings") -> Finding:
