@@ -114,7 +114,7 @@ def _counts(error: PlacementError) -> str:
         return ""
     said = [f"{count} {reason}" for reason, count in details.items() if isinstance(count, int)]
     if largest:
-        said.append(f"the largest room that fits has {largest} peers")
+        said.append(f"the largest room that fits has {many(largest, 'peer')}")
     return f" (of {many(servers, 'server')}: {', '.join(said)})" if said else ""
 
 
