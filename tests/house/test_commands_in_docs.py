@@ -87,13 +87,14 @@ def all_commands() -> list[tuple[str, Any]]:
     def below(name: str, command: Any) -> list[tuple[str, Any]]:
         if not hasattr(command, "commands"):
             return [(name, command)]
-        return [
+        return [(name, command)] + [
             found
             for part, inner in command.commands.items()
             for found in below(f"{name} {part}", inner)
         ]
 
-    return below("ladle", ROOT_COMMAND)
+    # The program itself tells where to start, in its last line.
+    return below("ladle", ROOT_COMMAND)[1:]
 
 
 @pytest.mark.parametrize(("name", "command"), all_commands(), ids=str)
