@@ -77,7 +77,6 @@ app.command(rich_help_panel=LOOK)(reading.explain)
 app.command(rich_help_panel=LOOK)(top.top)
 
 
-
 def _add_group(group: typer.Typer, name: str, example: str) -> None:
     """A group, whose help ends with an example as that of a command does."""
     what = group.info.help

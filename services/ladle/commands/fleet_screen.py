@@ -24,7 +24,8 @@ class ProgressLine(logging.Handler):
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(logging.WARNING)
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        # A dumb terminal would show the signs that take it back to the line's beginning.
+        self._terminal = self._stream.isatty() and not err.is_dumb_terminal
         self._told_at = -LINE_EVERY_S
         self._open = False
 

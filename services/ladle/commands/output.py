@@ -13,6 +13,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.segment import Segment
 
+from ladle.commands.signs import writes
+
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130
 """As a shell reports a program that Ctrl-C ended."""
@@ -90,8 +92,9 @@ def say(text: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """One line of JSON on standard output, for programs."""
-    typer.echo(json.dumps(data, separators=(",", ":"), ensure_ascii=False))
+    """One line of JSON on standard output, for programs: whole in any encoding."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    typer.echo(text if writes(text) else json.dumps(data, separators=(",", ":")))
 
 
 def fail(
