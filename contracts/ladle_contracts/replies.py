@@ -200,7 +200,7 @@ class ViewTotals(Wire):
 
 
 class ViewReply(Reply):
-    """Answer of view; `largest_room_peers` fits somewhere now."""
+    """Answer of view; `largest_room_peers` fits on one of these servers now, 0: nothing does."""
 
     offset: Offset
     servers: list[ServerView]

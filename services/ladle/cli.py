@@ -2,11 +2,14 @@
 
 import sys
 
+from ladle.commands.signs import speak_any_encoding
+
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 the answer is no, 2 usage, 3 cannot reach or read."""
+    speak_any_encoding()
     try:
         from ladle.commands.app import app
     except ModuleNotFoundError as error:

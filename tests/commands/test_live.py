@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from ladle.commands.fleet_screen import ProgressLine, progress_text
-from ladle.commands.output import hanging
+from ladle.commands.output import SafeConsole, hanging
 from ladle.commands.screen import Screen, first_shown, rows_for_servers
 from ladle.commands.top import SORTS, _Watch, on_key
 from ladle.fleet.run import Progress
@@ -115,3 +115,27 @@ async def test_ctrl_c_at_a_question_leaves_quietly() -> None:
             process.send_signal(signal.SIGINT)
             out, err = await asyncio.to_thread(process.communicate, timeout=30)
     assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_a_dumb_terminal_is_written_to_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for term, moves in (("dumb", False), ("xterm", True)):
+        monkeypatch.setenv("TERM", term)
+        monkeypatch.setattr("ladle.commands.fleet_screen.err", SafeConsole(stderr=True))
+        stream = Terminal()
+        line = ProgressLine(stream)
+        line.tell(Progress("running", 1.0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+        assert ("\r" in stream.getvalue()) is moves
+
+
+def test_top_does_not_start_where_it_could_draw_nothing(
+    nowhere: Ladle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", property(lambda self: True))
+    said = nowhere("top", TERM="dumb")
+    assert said.code == 2
+    assert "ladle top --once" in said.err

@@ -1,5 +1,10 @@
 """What strangers wrote is printed as it stands: it neither styles, nor draws, nor is cut off."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 from rich.table import Table
 from rich.text import Text
@@ -70,3 +75,39 @@ def test_an_address_is_whole(address: str, capsys: pytest.CaptureFixture[str]) -
     server = server.model_copy(update={"ws_url": "", "host": "[fd00::1]"})
     print_home(reply.model_copy(update={"server": server}))
     assert "[fd00::1]:" in capsys.readouterr().out
+
+
+PRINTS = r"""
+import sys
+from ladle.cli import speak_any_encoding
+speak_any_encoding()
+from ladle.commands.bars import bar
+from ladle.commands.output import print_json, say, show
+show(bar(550, 10)); show("r\u00f6m \u20ac \udcff"); say("\u2713")
+print_json("r\u00f6m \u20ac \udcff")
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "drawn", "text"),
+    [
+        ("ascii", "######....", "r?m ? ?"),
+        ("latin-1", "######\u00b7\u00b7\u00b7\u00b7", "r\u00f6m ? ?"),
+        (
+            "utf-8",
+            "\u2588\u2588\u2588\u2588\u2588\u258c\u00b7\u00b7\u00b7\u00b7",
+            "r\u00f6m \u20ac ?",
+        ),
+    ],
+)
+def test_what_an_encoding_lacks_ends_no_command(encoding: str, drawn: str, text: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTS],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode(encoding).splitlines()
+    assert lines[:2] == [drawn, text]
+    assert json.loads(lines[2]) == "r\u00f6m \u20ac \udcff", "data is whole all the same"

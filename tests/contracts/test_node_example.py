@@ -183,7 +183,9 @@ async def responder(broker_url: str, cell: str) -> AsyncIterator[Responder]:
 
 @pytest.fixture
 def run(example: Path, broker_url: str, cell: str) -> Run:
-    async def run_example(*arguments: str, exit_code: int = 0) -> Lines:
+    async def run_example(
+        *arguments: str, exit_code: int = 0, said: str = "", **environment: str
+    ) -> Lines:
         process = await asyncio.create_subprocess_exec(
             "node",
             "main.mjs",
@@ -191,7 +193,7 @@ def run(example: Path, broker_url: str, cell: str) -> Run:
             SERVER,
             *arguments,
             cwd=example,
-            env=os.environ | {"LADLE_AMQP_URL": broker_url, "LADLE_CELL": cell},
+            env=os.environ | {"LADLE_AMQP_URL": broker_url, "LADLE_CELL": cell} | environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -202,6 +204,10 @@ def run(example: Path, broker_url: str, cell: str) -> Run:
                 process.kill()
                 await process.wait()
         assert process.returncode == exit_code, err.decode()
+        if said:
+            # One sentence, and no stack of Node.js.
+            assert said in err.decode()
+            assert len(err.decode().splitlines()) == 1, err.decode()
         return [json.loads(line) for line in out.splitlines()]
 
     return run_example
@@ -360,9 +366,38 @@ async def test_a_life_that_is_too_old_begins_another(responder: Responder, run: 
 
 async def test_a_final_refusal_ends_the_example(responder: Responder, run: Run) -> None:
     responder.answers = [no_room]
-    lines = await run(exit_code=1)
+    lines = await run(exit_code=1, said="failed: room-too-large: too large")
     assert [line["did"] for line in lines] == ["registered"]
     assert len(responder.requests) == 1
+    assert life_of(responder.events)[-1] == "server-deregistered", "nobody waits for it"
+
+
+async def test_a_room_that_lives_elsewhere_is_not_made_here(responder: Responder, run: Run) -> None:
+    def elsewhere(request: Request) -> AnyReply:
+        reply = placed(request)
+        assert isinstance(reply, PlacedReply)
+        server = reply.server.model_copy(update={"server_id": "other"})
+        return reply.model_copy(update={"outcome": "existing", "server": server})
+
+    responder.answers = [elsewhere]
+    await run(exit_code=1, said="failed: room standup is on other already: name another --room")
+    assert "room-created" not in life_of(responder.events)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"LADLE_AMQP_URL": "amqp://u:secret@localhost:9/"}, "failed: no broker at LADLE_AMQP_URL"),
+        ({"LADLE_CELL": "nobodys"}, "start the placement service of this LADLE_CELL first"),
+    ],
+)
+async def test_what_is_missing_is_said(run: Run, environment: dict[str, str], said: str) -> None:
+    await run(exit_code=1, said=said, **environment)
+
+
+async def test_options_that_are_none_are_usage(run: Run) -> None:
+    await run("--peers", "many", exit_code=2, said="usage: --peers: a whole number")
+    await run("--nonsense", exit_code=2, said="usage: Unknown option '--nonsense'")
 
 
 async def test_against_the_real_service(

@@ -407,6 +407,22 @@ def test_the_fleet(cell: Cell) -> None:
         "used": 36,
     }
     assert reply["largest_room_peers"] == 16
+
+
+def test_the_largest_room_is_that_of_the_servers_that_are_answered(cell: Cell) -> None:
+    cell.register("us", region="us")
+    cell.allocate(peers=16, server_id="us")
+
+    def largest(**chosen: str) -> int:
+        peers: int = queries.fleet_view(cell.view, **chosen)["largest_room_peers"]
+        return peers
+
+    assert largest() == largest(server_id="a") == 16
+    assert largest(region="us") == largest(server_id="us") == 3
+    assert largest(region="nowhere") == 0
+    cell.ask("drain", server_id="a")
+    assert largest(server_id="a") == 0, "what takes nothing new has room for nobody"
+    assert largest() == 3
     only = queries.fleet_view(cell.view, region="us")
     assert [server["server_id"] for server in only["servers"]] == ["us"]
     assert queries.fleet_view(cell.view, server_id="a")["totals"]["servers"] == 1

@@ -93,6 +93,8 @@ async def test_view_and_fleet_agree(
     assert (counts.errors, counts.refused) == (0, 0)
     assert counts.placed > 10
     assert counts.existing > 10
+    assert report.service is not None
+    assert report.comparison is not None
     assert report.service.applied >= report.events_published > 0
     assert (report.service.duplicate, report.service.dead) == (0, 0)
     assert report.comparison.offset > report.events_published / 2

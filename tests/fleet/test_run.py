@@ -12,7 +12,6 @@ from ladle.fleet.options import Faults, FleetOptions
 from ladle.fleet.report import Report, ServiceCounts
 from ladle.fleet.run import Progress, demand_windows, make_workload, run
 from ladle.fleet.workloads import Burst, RoomDemand, Visit
-from ladle_contracts.errors import PlacementError
 from ladle_contracts.link import Link, LinkDown
 from ladle_contracts.topology import Topology
 from tests.fixtures.memory_link import MemoryBroker, MemoryLink
@@ -126,6 +125,7 @@ async def test_a_ladle_that_overlooks_events_is_found_out(deaf_to: str, kinds: s
         options = replace(options, rate_per_s=0)
     report, _ = await play(options, deaf_to=deaf)
     assert not report.view_matches_fleet
+    assert report.comparison is not None
     assert kinds <= {difference.kind for difference in report.comparison.differences}
     assert report.as_json()["differences"]
 
@@ -178,13 +178,19 @@ async def test_people_wait_for_a_service_that_comes_back() -> None:
     assert report.allocations.placed > 0
 
 
-async def test_a_silent_service_is_an_error_of_every_ask_and_of_the_end() -> None:
+async def test_a_silent_service_is_an_error_of_every_ask_and_its_view_is_not_read() -> None:
+    """What nobody read is no zero and no equal view, and the counts that there are are kept."""
     broker = memory_broker()
     ladle = await paper_ladle(broker)
     ladle.silent = True
     options = replace(OPTIONS, request_timeout_ms=100, duration_s=0.3, settle_timeout_s=0.2)
-    with pytest.raises(PlacementError):
-        await run(options, links_to(broker))
+    report = await run(options, links_to(broker))
+    assert report.allocations.attempted == report.allocations.errors > 0
+    assert report.comparison is None
+    assert report.view_not_read
+    assert not report.view_matches_fleet
+    assert report.as_json()["view_matches_fleet"] is None
+    assert report.as_json()["journal_offset"] is None
 
 
 async def test_without_a_broker_a_run_ends_at_once() -> None:
@@ -213,6 +219,7 @@ async def test_the_services_counts_are_those_of_the_run() -> None:
         return ServiceCounts(applied=1_000 + len(ladle.events), duplicate=5, dead=2)
 
     report = await run(replace(OPTIONS, duration_s=0.5), links_to(broker), count_events=count)
+    assert report.service is not None
     assert report.events_published <= report.service.applied < len(ladle.events)
     assert (report.service.duplicate, report.service.dead) == (0, 0)
 
@@ -229,7 +236,24 @@ async def test_counts_that_lag_are_waited_for() -> None:
 
     report = await run(replace(OPTIONS, duration_s=0.3), links_to(broker), count_events=count)
     assert pages[:3] == [0, 0, 0]
+    assert report.service is not None
     assert report.service.applied >= report.events_published
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+async def test_counts_that_were_not_read_before_or_after_are_no_zeros(missing: int) -> None:
+    broker = memory_broker()
+    await paper_ladle(broker)
+    reads: list[int] = []
+
+    async def count() -> ServiceCounts | None:
+        reads.append(len(reads))
+        return None if reads[-1] == missing else ServiceCounts(applied=5_000 * len(reads))
+
+    report = await run(replace(OPTIONS, duration_s=0.2), links_to(broker), count_events=count)
+    assert report.service is None
+    events = {"published": report.events_published, "applied": None, "duplicate": None}
+    assert report.as_json()["events"] == {**events, "dead": None}
 
 
 async def test_a_stop_ends_an_endless_run_with_a_comparison() -> None:

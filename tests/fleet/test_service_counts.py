@@ -7,7 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from ladle.fleet.report import ServiceCounts
-from ladle.fleet.service_counts import counts_from_metrics, counts_in, nothing_counted
+from ladle.fleet.service_counts import (
+    CountEvents,
+    counts_from_metrics,
+    counts_in,
+    nothing_counted,
+)
 
 PAGE = """# HELP ladle_events_total Events by type and outcome.
 # TYPE ladle_events_total counter
@@ -26,7 +31,11 @@ def test_the_counts_are_sums_over_types() -> None:
 
 
 def test_a_fresh_service_has_counted_nothing() -> None:
-    assert counts_in("# nothing yet\n") == ServiceCounts()
+    assert counts_in("# TYPE ladle_events_total counter\n") == ServiceCounts()
+
+
+def test_a_page_without_the_counter_is_another_program_s() -> None:
+    assert counts_in("# TYPE up gauge\nup 1\n") is None
 
 
 @pytest.fixture
@@ -51,15 +60,19 @@ def page_url() -> Iterator[str]:
 
 async def test_the_page_is_read(page_url: str) -> None:
     count = counts_from_metrics(page_url)
-    assert (await count()).applied == 1240
+    assert await count() == ServiceCounts(applied=1240, duplicate=3, dead=2)
 
 
-async def test_a_missing_page_is_an_error() -> None:
-    with pytest.raises(OSError):
-        await counts_from_metrics("http://127.0.0.1:9/metrics")()
+async def test_a_missing_page_is_not_read_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    assert await counts_from_metrics("http://127.0.0.1:9/metrics")() is None
+    assert "http://127.0.0.1:9/metrics" in caplog.text
+
+
+def test_an_address_of_no_page_is_refused() -> None:
     with pytest.raises(ValueError, match="file:"):
         counts_from_metrics("file:///etc/hostname")
 
 
-async def test_nothing_counted_is_all_zero() -> None:
-    assert await nothing_counted() == ServiceCounts()
+async def test_nothing_counted_is_not_known() -> None:
+    count: CountEvents = nothing_counted
+    assert await count() is None

@@ -8,6 +8,7 @@ import pytest
 import typer.main
 
 from ladle.commands.app import app
+from ladle.journal.schema import VERSION
 from tests.house.sources import ROOT, tracked_files
 
 PAGES = [
@@ -61,17 +62,39 @@ def test_the_tour_is_read() -> None:
     assert ("README.md", ["run"]) in typed("make")
 
 
+def test_outputs_in_the_pages_show_the_schema_of_today() -> None:
+    page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    shown = re.findall(r"(?:, schema |^already at version )([0-9]+)", page, re.MULTILINE)
+    assert shown
+    assert set(shown) == {str(VERSION)}
+
+
+def test_the_tour_asks_for_rooms_that_a_running_fleet_has_room_for() -> None:
+    """After minutes of `make run` the largest room that fits has 7 to 12 peers."""
+    tour = [words for page, words in typed("ladle") if page == "README.md"]
+    asked = [
+        (words[1], int(words[words.index("--peers") + 1]))
+        for words in tour
+        if words[0] == "allocate"
+    ]
+    assert {room: peers for room, peers in asked if room != "all-hands"} == {
+        "standup": 4,
+        "planning": 4,
+    }
+
+
 def all_commands() -> list[tuple[str, Any]]:
     def below(name: str, command: Any) -> list[tuple[str, Any]]:
         if not hasattr(command, "commands"):
             return [(name, command)]
-        return [
+        return [(name, command)] + [
             found
             for part, inner in command.commands.items()
             for found in below(f"{name} {part}", inner)
         ]
 
-    return below("ladle", ROOT_COMMAND)
+    # The program itself tells where to start, in its last line.
+    return below("ladle", ROOT_COMMAND)[1:]
 
 
 @pytest.mark.parametrize(("name", "command"), all_commands(), ids=str)

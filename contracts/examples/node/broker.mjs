@@ -13,11 +13,30 @@ export function names(cell = 'default') {
   };
 }
 
+/** A connection; rejects with what is wrong and what to do about it. */
 export async function connect(url) {
-  const connection = await amqplib.connect(url);
+  let connection;
+  try {
+    connection = await amqplib.connect(url);
+  } catch (error) {
+    // Where a name has several addresses the message is empty.
+    const said = error.message || error.code;
+    const isClosed = /ACCESS_REFUSED|ConnectionOpenOk/.test(said);
+    const advice = isClosed ? 'check its user, password and virtual host' : 'is it up?';
+    throw new Error(`no broker at LADLE_AMQP_URL (${withoutPassword(url)}): ${said}; ${advice}`);
+  }
   // Without a listener Node.js ends the process; whoever waits for a confirm is told anyway.
   connection.on('error', (error) => console.error(`broker: ${error.message}`));
   return connection;
+}
+
+/** Who the URL logs in as. Where the service requires it, messages without `user_id` are refused. */
+export function userOf(url) {
+  return decodeURIComponent(new URL(url).username) || 'guest';
+}
+
+function withoutPassword(url) {
+  return url.replace(/\/\/([^:@/]*):[^@]*@/, '//$1:***@');
 }
 
 /** Publishes one at a time, each confirmed and routed before the next: order is kept. */
@@ -30,7 +49,8 @@ export class ConfirmedPublisher {
     this.channel = channel;
     this.last = Promise.resolve();
     this.returned = new Map();
-    channel.on('error', (error) => console.error(`publisher: ${error.message}`));
+    this.closedBy = null; // Why the broker closed the channel: each confirm fails for that reason.
+    channel.on('error', (error) => { this.closedBy = notDeclared(error) ?? error; });
     // A mandatory message that reaches no queue comes back before it is confirmed.
     channel.on('return', ({ fields, properties }) => {
       this.returned.set(properties.messageId, fields.replyText);
@@ -50,10 +70,15 @@ export class ConfirmedPublisher {
       this.channel.publish(exchange, key, Buffer.from(JSON.stringify(body)), options, (error) => {
         const unroutable = this.returned.get(messageId);
         this.returned.delete(messageId);
-        if (error) reject(error);
+        if (error) reject(this.closedBy ?? error);
         else if (unroutable) reject(new Error(`${exchange} ${key}: ${unroutable}`));
         else resolve();
       });
     });
   }
+}
+
+function notDeclared(error) {
+  if (error.code !== 404) return null;
+  return new Error(`${error.message}; start the placement service of this LADLE_CELL first`);
 }

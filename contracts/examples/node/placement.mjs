@@ -14,14 +14,15 @@ export class PlacementRefused extends Error {
 
 export class Placement {
   // One channel for requests and replies: the broker sends direct replies to the asking channel.
-  static async open(connection, { cell = 'default', timeoutMs = 15_000 } = {}) {
-    const placement = new Placement(await connection.createChannel(), names(cell), timeoutMs);
+  static async open(connection, { cell = 'default', user, timeoutMs = 15_000 } = {}) {
+    const channel = await connection.createChannel();
+    const placement = new Placement(channel, names(cell), user, timeoutMs);
     await placement.#listen();
     return placement;
   }
 
-  constructor(channel, cellNames, timeoutMs) {
-    Object.assign(this, { channel, names: cellNames, timeoutMs, waiting: new Map() });
+  constructor(channel, cellNames, user, timeoutMs) {
+    Object.assign(this, { channel, names: cellNames, user, timeoutMs, waiting: new Map() });
   }
 
   /** The answer to one request; rejects with PlacementRefused, or when the time is over. */
@@ -29,7 +30,7 @@ export class Placement {
     const correlationId = randomUUID();
     const { promise, resolve, reject } = withResolvers();
     const timer = setTimeout(
-      () => reject(new Error(`${operation}: no answer within ${this.timeoutMs} ms`)),
+      () => reject(new Error(`${operation}: no answer in ${this.timeoutMs} ms; does a service run?`)),
       this.timeoutMs,
     );
     this.waiting.set(correlationId, { resolve, reject });
@@ -41,6 +42,7 @@ export class Placement {
         correlationId,
         replyTo: DIRECT_REPLY_TO,
         expiration: this.timeoutMs,
+        userId: this.user,
         mandatory: true,
         headers: { request_id: requestId },
       });
@@ -69,7 +71,7 @@ export class Placement {
     this.channel.on('close', () => this.#fail(new Error('the channel closed; outcome unknown')));
     this.channel.on('return', ({ properties }) => {
       const call = this.waiting.get(properties.correlationId);
-      call?.reject(new Error('no placement service has declared its queues'));
+      call?.reject(new Error('no placement service takes requests in this LADLE_CELL: start one'));
     });
     await this.channel.consume(DIRECT_REPLY_TO, (message) => this.#onReply(message), {
       noAck: true,

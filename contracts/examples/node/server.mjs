@@ -6,10 +6,11 @@ import { ConfirmedPublisher, names } from './broker.mjs';
 const CLOUDEVENTS = 'application/cloudevents+json';
 
 export class MediaServer {
-  constructor(connection, serverId, { cell = 'default', workers = 2 } = {}) {
+  constructor(connection, serverId, { cell = 'default', user, workers = 2 } = {}) {
     this.connection = connection;
     this.serverId = serverId;
     this.names = names(cell);
+    this.user = user;
     this.workers = Array.from({ length: workers }, (_, number) => `${number}`);
     this.rooms = new Map(); // room_id -> { worker_id, allocation_id, peers, sequence }
     this.incarnation = Date.now(); // Which life this is; grows with every start.
@@ -66,9 +67,12 @@ export class MediaServer {
   }
 
   async stop(reason) {
-    await this.#say('server-deregistered', () => ({ reason }));
-    this.stopping = true;
-    await this.listening;
+    try {
+      await this.#say('server-deregistered', () => ({ reason }));
+    } finally {
+      this.stopping = true; // Or it would look for its command queue for ever.
+      await this.listening;
+    }
     await this.commands?.close();
   }
 
@@ -99,15 +103,16 @@ export class MediaServer {
       data: data(sequence),
     };
     const key = `${type}.${this.serverId}`;
-    return this.publisher.publish(this.names.events, key, event, { contentType: CLOUDEVENTS, type });
+    const properties = { contentType: CLOUDEVENTS, type, userId: this.user };
+    return this.publisher.publish(this.names.events, key, event, properties);
   }
 
   // Ladle declares the command queue when it learns of the server: try until it is there.
   async #listen() {
     while (!this.stopping) {
-      const channel = await this.connection.createChannel();
-      channel.on('error', () => {}); // A queue that is missing closes the channel: 404.
       try {
+        const channel = await this.connection.createChannel();
+        channel.on('error', () => {}); // A queue that is missing closes the channel: 404.
         await channel.consume(this.names.commandQueue(this.serverId), (message) => {
           if (message !== null) void this.#onMessage(message);
         });

@@ -150,10 +150,7 @@ class PrivateNode:
             return self
         server = self.root / RABBITMQ_BIN / "rabbitmq-server"
         if not server.exists():
-            raise PackageMissing(
-                f"no RabbitMQ at {server}: try `apt-get install rabbitmq-server`,"
-                " or name a running broker in LADLE_AMQP_URL"
-            )
+            raise PackageMissing(f"no RabbitMQ at {server}")
         self._write_files()
         command = ["/bin/sh", "-c", SUPERVISOR, "ladle-broker"]
         self._process = subprocess.Popen(

@@ -76,9 +76,22 @@ app.command(rich_help_panel=LOOK)(reading.rooms)
 app.command(rich_help_panel=LOOK)(reading.explain)
 app.command(rich_help_panel=LOOK)(top.top)
 
-app.add_typer(broker.app, name="broker", rich_help_panel=CARE)
-app.add_typer(audit.app, name="audit", rich_help_panel=CARE)
-app.add_typer(database.app, name="db", rich_help_panel=CARE)
-app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CARE)
-app.add_typer(bench.app, name="bench", rich_help_panel=CARE)
+
+def _add_group(group: typer.Typer, name: str, example: str) -> None:
+    """A group, whose help ends with an example as that of a command does."""
+    what = group.info.help
+    app.add_typer(
+        group,
+        name=name,
+        rich_help_panel=CARE,
+        short_help=what,
+        help=f"{what}\n\nExample: ladle {name} {example}",
+    )
+
+
+_add_group(broker.app, "broker", "check")
+_add_group(audit.app, "audit", "timeline standup --source sqlite:///ladle.db")
+_add_group(database.app, "db", "upgrade")
+_add_group(dead_letters.app, "dead-letters", "list --reason bad-data")
+_add_group(bench.app, "bench", "decide --rounds 2")
 app.command(rich_help_panel=CARE)(chaos.chaos)

@@ -5,6 +5,13 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+from ladle.commands.advice import (
+    OFFSET_ADVICE,
+    RIGHTS_ADVICE,
+    SERVICE_ADVICE,
+    WAIT_ADVICE,
+    broker_advice,
+)
 from ladle.commands.output import NO, UNREACHABLE, USAGE, fail, many
 from ladle_contracts.client import PlacementClient
 from ladle_contracts.errors import OutcomeUnknownError, PlacementError, ServiceAbsent, Unreachable
@@ -13,10 +20,6 @@ from ladle_contracts.settings import ClientSettings
 from ladle_contracts.tls import TlsFileError
 
 R = TypeVar("R")
-
-BROKER_ADVICE = "check LADLE_AMQP_URL, and that the broker runs: `ladle doctor`"
-SERVICE_ADVICE = "check that the placement service runs on this broker and cell: `ladle doctor`"
-WAIT_ADVICE = "the service may be taking over or busy; ask again, or look at its logs"
 
 RETRY_CODES = ("unavailable", "rate-limited", "internal")
 """Codes that say nothing of the room or server that was asked for."""
@@ -30,6 +33,10 @@ REFUSED_ADVICE = {
     "unknown-server": "list servers with `ladle view`",
     "not-owner": "ask as the user who allocated it, or as one of LADLE_OPERATORS",
     "stale-generation": "see its home now: `ladle lookup`",
+    "forbidden": RIGHTS_ADVICE,
+    "conflict": "leave --request-id out, or ask exactly what was asked with it before",
+    "unknown-operation": "run a service of this program's version: `ladle --version`",
+    "invalid-request": "change what it names; `ladle COMMAND --help` has an example",
 }
 
 
@@ -67,24 +74,27 @@ def asked() -> Iterator[None]:
         fail(code, f"{error}{_counts(error)}", advice, error=error_fields(error))
     except TlsFileError:
         raise  # A setting, and no broker: `command` says so.
-    except (LinkError, TimeoutError, OSError) as error:
-        fail(UNREACHABLE, str(error) or "no answer in time", BROKER_ADVICE)
+    except TimeoutError as error:
+        # The broker was there: what did not answer is the service.
+        fail(UNREACHABLE, str(error) or "no answer in time", SERVICE_ADVICE)
+    except (LinkError, OSError) as error:
+        fail(UNREACHABLE, str(error), broker_advice(error))
 
 
 def _meaning(error: PlacementError) -> tuple[int, str]:
     """(exit code, advice) for what a client's call ended with."""
     match error:
         case Unreachable():
-            return UNREACHABLE, BROKER_ADVICE
+            return UNREACHABLE, broker_advice(error)
         case ServiceAbsent():
             return UNREACHABLE, SERVICE_ADVICE
         case OutcomeUnknownError():
             return UNREACHABLE, _unknown_advice(error)
     if error.code in RETRY_CODES:
-        return UNREACHABLE, WAIT_ADVICE
-    if error.code == "invalid-request":
-        return USAGE, ""
-    return NO, REFUSED_ADVICE.get(str(error.code), "")
+        beyond = error.message.startswith("the journal ends at")
+        return UNREACHABLE, OFFSET_ADVICE if beyond else WAIT_ADVICE
+    code = USAGE if error.code == "invalid-request" else NO
+    return code, REFUSED_ADVICE.get(str(error.code), "")
 
 
 def _unknown_advice(error: PlacementError) -> str:
@@ -104,7 +114,7 @@ def _counts(error: PlacementError) -> str:
         return ""
     said = [f"{count} {reason}" for reason, count in details.items() if isinstance(count, int)]
     if largest:
-        said.append(f"the largest room that fits has {largest} peers")
+        said.append(f"the largest room that fits has {many(largest, 'peer')}")
     return f" (of {many(servers, 'server')}: {', '.join(said)})" if said else ""
 
 

@@ -148,8 +148,10 @@ def _with_broker(run: Run, json_: bool) -> None:
         try:
             broker.start()
             figures = run(broker.url, folder)
-        except (NoBroker, BenchError) as error:
-            fail(UNREACHABLE, str(error))
+        except NoBroker as error:
+            fail(UNREACHABLE, str(error), error.advice)
+        except BenchError as error:
+            fail(UNREACHABLE, str(error), "run it again where nothing else keeps the machine busy")
         finally:
             broker.stop()
     _print(figures, json_)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ladle.commands.asking import BROKER_ADVICE
+from ladle.commands.advice import broker_advice
 from ladle.commands.guard import command
 from ladle.commands.output import NO, UNREACHABLE, USAGE, fail, print_json, say, show
+from ladle.commands.places import PLACE_ADVICE, trouble_with
 
 if TYPE_CHECKING:
     from ladle.broker.roles import User
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="The cell's exchanges, queues, users and rights on RabbitMQ."
 )
+
+USERS_ADVICE = "a file that `ladle broker definitions --users FILE` made"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Named = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A user of this role.")]
@@ -43,9 +46,9 @@ def declare(json_: Json = False) -> None:
     try:
         asyncio.run(broker.declare(settings.url, topology, ssl_context=settings.ssl_context()))
     except LinkDown as error:
-        fail(UNREACHABLE, str(error), BROKER_ADVICE)
+        fail(UNREACHABLE, str(error), broker_advice(error))
     except Refused as error:
-        fail(NO, str(error))
+        fail(NO, str(error), broker_advice(error))
     names = _names(topology)
     if json_:
         print_json({"cell": topology.cell, "names": names, "missing": []})
@@ -132,7 +135,7 @@ def check(
             broker.missing(settings.url, topology, ssl_context=settings.ssl_context())
         )
     except LinkDown as error:
-        fail(UNREACHABLE, str(error), BROKER_ADVICE)
+        fail(UNREACHABLE, str(error), broker_advice(error))
     names = _names(topology)
     if json_:
         print_json({"cell": topology.cell, "names": names, "missing": absent})
@@ -160,7 +163,7 @@ def _check_users(path: Path, json_: bool) -> None:
             try_users(settings.url, topology, users, ssl_context=settings.ssl_context())
         )
     except LinkDown as error:
-        fail(UNREACHABLE, str(error), BROKER_ADVICE)
+        fail(UNREACHABLE, str(error), broker_advice(error))
     wrong = differences(found)
     if json_:
         print_json({"cell": topology.cell, "differences": wrong, **as_json(found)})
@@ -185,8 +188,10 @@ def _with_passwords(path: Path, added: "list[User]") -> "Passwords":
         if everyone != known:
             users_file.write(path, everyone)
             say(f"{path}: {len(everyone)} users, {len(everyone) - len(known)} of them new")
+    except FileNotFoundError as error:
+        fail(USAGE, f"--users: {trouble_with(path) or error}", PLACE_ADVICE)
     except ValueError as error:
-        fail(USAGE, str(error))
+        fail(USAGE, f"--users: {error}", USERS_ADVICE)
     if not everyone:
         fail(USAGE, "there are no users", "name some, as --media-server sfu-1 --backend meetings")
     return everyone
@@ -198,11 +203,11 @@ def _read_users(path: Path) -> "Passwords":
     try:
         users = users_file.read(path)
     except FileNotFoundError:
-        fail(USAGE, f"{path} does not exist", "make it: ladle broker definitions --users ...")
+        fail(USAGE, f"--users: {path} does not exist", USERS_ADVICE)
     except ValueError as error:
-        fail(USAGE, str(error))
+        fail(USAGE, f"--users: {error}", USERS_ADVICE)
     if not users:
-        fail(USAGE, f"{path} names no users")
+        fail(USAGE, f"--users: {path} names no users", USERS_ADVICE)
     return users
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ladle.commands.advice import broker_advice
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.link import LinkError
 from ladle_contracts.settings import ClientSettings
@@ -18,10 +19,19 @@ if TYPE_CHECKING:
     from ladle.broker.node import PrivateNode
 
 DOCKER_TIMEOUT_S = 20
+DOCKER_ADVICE = (
+    "set BROKER_PORT and BROKER_PAGE_PORT where a port is taken; or name a running broker in "
+    "LADLE_AMQP_URL"
+)
+PACKAGE_ADVICE = "apt-get install rabbitmq-server, or name a running broker in LADLE_AMQP_URL"
 
 
 class NoBroker(Exception):
-    """No way to a broker is open; the message says what to install or set."""
+    """No way to a broker is open; `advice` says what to install or set."""
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 class Broker(Protocol):
@@ -90,7 +100,7 @@ class GivenBroker:
         try:
             asyncio.run(look())
         except (LinkError, OSError) as error:
-            raise NoBroker(f"LADLE_AMQP_URL: {error}") from error
+            raise NoBroker(f"LADLE_AMQP_URL: {error}", broker_advice(error)) from error
 
     def stop(self) -> None:
         """It was there before, and stays."""
@@ -135,7 +145,9 @@ class ComposeBroker:
         )
         said = self._begun.communicate()[1]
         if self._begun.returncode != 0 and not self._stopped:
-            raise NoBroker(f"docker compose could not start RabbitMQ: {said.strip()[-500:]}")
+            raise NoBroker(
+                f"docker compose could not start RabbitMQ: {said.strip()[-500:]}", DOCKER_ADVICE
+            )
 
     def stop(self) -> None:
         first, self._stopped = not self._stopped, True
@@ -176,10 +188,10 @@ class PrivateBroker:
             self._node.start()
             self._ready = True
         except PackageMissing as error:
-            raise NoBroker(str(error)) from error
+            raise NoBroker(str(error), PACKAGE_ADVICE) from error
         except NodeError as error:
             if not self._stopped.is_set():
-                raise NoBroker(str(error)) from error
+                raise NoBroker(str(error), f"look at {self._folder / 'log'}") from error
 
     def stop(self) -> None:
         self._stopped.set()

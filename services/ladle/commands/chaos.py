@@ -13,6 +13,7 @@ from rich.table import Table
 from ladle.commands.chaos_simulated import chaos_simulated
 from ladle.commands.guard import check_database, command
 from ladle.commands.output import NO, UNREACHABLE, USAGE, fail, print_json, say, show
+from ladle.commands.places import make_folder
 from ladle_contracts.amqp import AioPikaLink
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _refuse(why: str, options: Mapping[str, object]) -> None:
 
 
 def _prepared(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("--folder", folder)
     if any(folder.iterdir()):
         fail(USAGE, f"--folder: {folder} is not empty")
     return folder
@@ -148,8 +149,10 @@ def _run(options: "ChaosOptions", folder: Path) -> "ChaosReport":
         )
     except NotEmpty as error:
         fail(USAGE, f"--database: {error}")
-    except (NodeError, StoreError) as error:
-        fail(UNREACHABLE, str(error))
+    except NodeError as error:
+        fail(UNREACHABLE, str(error), "`ladle doctor` says whether RabbitMQ's package is there")
+    except StoreError as error:
+        fail(UNREACHABLE, str(error), "check --database, and that it runs and lets this machine in")
     return report
 
 

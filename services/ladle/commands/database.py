@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ladle.commands.advice import DATABASE_ADVICE, NEWER_ADVICE
 from ladle.commands.database_archive import archive
 from ladle.commands.guard import check_database, command
 from ladle.commands.output import NO, UNREACHABLE, fail, print_json, show
+from ladle.commands.up_screen import without_password
 
 if TYPE_CHECKING:
     from ladle.core.record import Record
@@ -40,9 +42,9 @@ def upgrade(
         before = asyncio.run(schema.current(url))
         after = asyncio.run(schema.upgrade(url))
     except SchemaTooNew as error:
-        fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
+        fail(UNREACHABLE, str(error), NEWER_ADVICE)
     except (StoreError, OSError) as error:
-        fail(UNREACHABLE, str(error), "check LADLE_DATABASE_URL: `ladle doctor`")
+        fail(UNREACHABLE, str(error), DATABASE_ADVICE)
     if json_:
         print_json({"before": before, "after": after})
     elif before == after:
@@ -71,9 +73,10 @@ def snapshot(
     try:
         done = asyncio.run(_snapshot(url))
     except SchemaTooNew as error:
-        fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
+        fail(UNREACHABLE, str(error), NEWER_ADVICE)
     except StoreError as error:
-        fail(UNREACHABLE, str(error), "run it again; what was kept without an anchor is dropped")
+        said = f"LADLE_DATABASE_URL, {without_password(url)}: {error}"
+        fail(UNREACHABLE, said, f"{DATABASE_ADVICE}; then run it again: nothing is half done")
     if done is None:
         fail(NO, "the journal is empty", "there is nothing to keep yet")
     made, record = done

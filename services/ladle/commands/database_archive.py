@@ -10,7 +10,8 @@ import typer
 from ladle.commands.audit_export import checkpoint_in, verifier_key
 from ladle.commands.audit_source import JsonOption, fail_audit
 from ladle.commands.guard import check_database, command
-from ladle.commands.output import NO, fail, many, plain, print_json, say, show
+from ladle.commands.output import NO, USAGE, fail, many, plain, print_json, say, show
+from ladle.commands.places import PLACE_ADVICE, trouble_with
 
 if TYPE_CHECKING:
     from ladle.audit.archive import Archived
@@ -58,6 +59,8 @@ def archive(
 
     settings = PlacementSettings()
     check_database(settings.database)
+    if why := trouble_with(to / "manifest"):
+        fail(USAGE, f"--to: {why}", PLACE_ADVICE)
     signed = checkpoint_in(checkpoint, verifier_key(key))
     try:
         done = asyncio.run(_archive(settings.database, settings.cell, to, signed, through))

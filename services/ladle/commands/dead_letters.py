@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ladle.commands.asking import BROKER_ADVICE
+from ladle.commands.advice import DECLARE_ADVICE, broker_advice
 from ladle.commands.guard import command
 from ladle.commands.output import NO, UNREACHABLE, fail, plain, print_json, show, visible
 
@@ -149,9 +149,9 @@ def _reached(work: Awaitable[T]) -> T:
     try:
         return asyncio.run(run())
     except Refused as error:
-        fail(UNREACHABLE, str(error), "declare it: `ladle broker declare`")
+        fail(UNREACHABLE, str(error), broker_advice(error, DECLARE_ADVICE))
     except LinkError as error:
-        fail(UNREACHABLE, str(error), BROKER_ADVICE)
+        fail(UNREACHABLE, str(error), broker_advice(error))
 
 
 def _shown(value: object) -> str:

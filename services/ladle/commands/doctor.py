@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from ladle.commands.advice import broker_advice
 from ladle.commands.brokers import docker_works
 from ladle.commands.guard import command
 from ladle.commands.output import NO, plain, print_json, show
+from ladle.commands.places import PLACE_ADVICE, trouble_with
 from ladle.commands.up_screen import without_password
 from ladle_contracts.client import PlacementClient
-from ladle_contracts.errors import PlacementError
+from ladle_contracts.errors import PlacementError, ServiceAbsent
 from ladle_contracts.link import LinkError
 from ladle_contracts.tls import TlsFileError
 from ladle_contracts.topology import Topology
@@ -116,8 +118,8 @@ async def _broker(settings: "PlacementSettings") -> list[Finding]:
             timeout_s=TIMEOUT_MS / 1000,
         )
     except (LinkError, TlsFileError) as error:
-        advice = "check LADLE_AMQP_URL, and that the broker runs"
-        return [Finding("broker", "bad", f"{shown}: {error}", advice)]
+        otherwise = "check LADLE_AMQP_URL, and that the broker runs"
+        return [Finding("broker", "bad", f"{shown}: {error}", broker_advice(error, otherwise))]
     found = [Finding("broker", "ok", shown)]
     if absent:
         names = ", ".join(absent[:4]) + (", ..." if len(absent) > 4 else "")
@@ -137,6 +139,8 @@ async def _database(url: str) -> list[Finding]:
     upgrade = "ladle db upgrade; a placement service does so as well"
     try:
         version = await schema.current(url)
+        if version is None and (why := _no_place(url)):
+            return [Finding("database", "bad", f"{shown}: {why}", PLACE_ADVICE)]
         if version is None:
             return [Finding("database", "bad", f"{shown}: no tables yet", upgrade)]
         if version < schema.VERSION:
@@ -149,11 +153,22 @@ async def _database(url: str) -> list[Finding]:
         finally:
             await store.close()
     except (StoreError, OSError) as error:
-        return [Finding("database", "bad", f"{shown}: {error}", "check LADLE_DATABASE_URL")]
+        # Most errors begin with the URL.
+        said = str(error).removeprefix(f"LADLE_DATABASE_URL, {shown}: ")
+        advice = "check LADLE_DATABASE_URL, and that the database runs and lets this machine in"
+        return [Finding("database", "bad", f"{shown}: {said}", advice)]
     database = Finding("database", "ok", f"{shown}, schema {version}, journal at {head.offset}")
     if lease and lease.holder:
         return [database, Finding("writer", "ok", f"{lease.holder} holds the lease")]
     return [database, Finding("writer", "note", "nobody holds the lease", "ladle placement")]
+
+
+def _no_place(url: str) -> str | None:
+    """Why there can be no SQLite file where LADLE_DATABASE_URL says; None of any other."""
+    from ladle.journal.url import SqliteUrl, parse
+
+    target = parse(url)
+    return trouble_with(target.path) if isinstance(target, SqliteUrl) else None
 
 
 async def _service(settings: "PlacementSettings") -> Finding:
@@ -167,7 +182,10 @@ async def _service(settings: "PlacementSettings") -> Finding:
         ) as client:
             view = await client.view()
     except (PlacementError, LinkError, OSError) as error:
-        advice = "start one: ladle placement; or look at its logs and /readyz"
+        otherwise = "start one: ladle placement; or look at its logs and /readyz"
+        # A cell that nobody declared is declared by the service that is missing.
+        absent = isinstance(error, ServiceAbsent)
+        advice = otherwise if absent else broker_advice(error, otherwise)
         return Finding("service", "bad", str(error), advice)
     return Finding(
         "service",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
+from ladle.commands.advice import FLEET_ADVICE, SERVICE_ADVICE
 from ladle.commands.asking import asked
 from ladle.commands.fleet_screen import ProgressLine, print_report
 from ladle.commands.guard import command
-from ladle.commands.output import NO, USAGE, fail, print_json
+from ladle.commands.output import NO, UNREACHABLE, USAGE, complain, fail, print_json
 from ladle_contracts.amqp import AioPikaLink
 from ladle_contracts.settings import ClientSettings
 
@@ -83,7 +84,8 @@ def fleet(
 ) -> None:
     """Run emulated media servers with a workload, and compare their truth with Ladle's view.
 
-    Exit 0 where the view matches and nobody got an error, else 1 with the differences.
+    Exit 0 where the view matches and nobody got an error, 1 with the differences where not, and 3
+    where the view could not be read at the end. Null (--json) and "not read" are what nobody knows.
 
     Example: ladle fleet --servers 20 --workload classes --duration 60 --crash-every 10
     """
@@ -125,6 +127,10 @@ def fleet(
         print_json(report.as_json())
     else:
         print_report(report)
+    if report.comparison is None:
+        # What there is has been printed: no second object for those who read JSON.
+        complain(report.sentences()[0], SERVICE_ADVICE)
+        raise typer.Exit(UNREACHABLE)
     if not report.view_matches_fleet or report.allocations.errors:
         raise typer.Exit(NO)
 
@@ -135,6 +141,8 @@ def _run(options: "FleetOptions", metrics_url: str | None) -> "Report":
             return asyncio.run(_fleet(options, metrics_url))
         except ValidationError:
             raise
+        except TimeoutError as error:
+            fail(UNREACHABLE, str(error) or "no answer in time", FLEET_ADVICE)
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
         except ValueError as error:

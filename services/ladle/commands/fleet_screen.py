@@ -24,7 +24,8 @@ class ProgressLine(logging.Handler):
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(logging.WARNING)
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        # A dumb terminal would show the signs that take it back to the line's beginning.
+        self._terminal = self._stream.isatty() and not err.is_dumb_terminal
         self._told_at = -LINE_EVERY_S
         self._open = False
 
@@ -88,18 +89,22 @@ def print_report(report: "Report") -> None:
     if report.refusals:
         table.add_row("refused as", counted(report.refusals))
     table.add_row("answered in", f"p50 {report.latency_p50_ms} ms, p99 {report.latency_p99_ms} ms")
-    table.add_row(
-        "events",
-        f"{report.events_published} published; the service applied {service.applied}, knew "
-        f"{service.duplicate} already, refused {service.dead}",
-    )
+    counts = "the service's counts: not read"
+    if service is not None:
+        counts = (
+            f"the service applied {service.applied}, knew {service.duplicate} already, "
+            f"refused {service.dead}"
+        )
+    table.add_row("events", f"{report.events_published} published; {counts}")
     if said := counted(_incidents(report.incidents)):
         table.add_row("incidents", said)
     show(table)
-    if report.view_matches_fleet:
+    if report.comparison is None:
+        show("[bold red]the view was not read[/], and not compared with the fleet")
+    elif report.view_matches_fleet:
         show(f"[green]the view matches the fleet[/] at journal offset {report.comparison.offset}")
-        return
-    show("[bold red]the view differs from the fleet[/]")
+    else:
+        show("[bold red]the view differs from the fleet[/]")
     for sentence in report.sentences():
         show(f"  {sentence}", markup=False)
 

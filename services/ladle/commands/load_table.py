@@ -32,8 +32,14 @@ def print_view(reply: ViewReply) -> None:
         f"at offset {reply.offset:,}: {many(totals.servers, 'server')}, "
         f"{many(totals.workers, 'worker')}, {many(totals.rooms, 'room')}, "
         f"{totals.used:,} of {totals.capacity:,} consumers; "
-        f"the largest room that fits has {reply.largest_room_peers} peers"
+        f"{_largest_room(reply.largest_room_peers)}"
     )
+
+
+def _largest_room(peers: int) -> str:
+    if not peers:
+        return "nothing fits there now"
+    return f"the largest room that fits has {many(peers, 'peer')}"
 
 
 def _drain_of(server: ServerView) -> str:

@@ -13,6 +13,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.segment import Segment
 
+from ladle.commands.signs import writes
+
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130
 """As a shell reports a program that Ctrl-C ended."""
@@ -90,8 +92,9 @@ def say(text: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """One line of JSON on standard output, for programs."""
-    typer.echo(json.dumps(data, separators=(",", ":"), ensure_ascii=False))
+    """One line of JSON on standard output, for programs: whole in any encoding."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    typer.echo(text if writes(text) else json.dumps(data, separators=(",", ":")))
 
 
 def fail(
@@ -102,10 +105,7 @@ def fail(
     With --json the same stands on standard output as an object like a refusal on the wire:
     {"status": "error", "error": {"code", "retryable", "message", ...}}. `error`: the refusal.
     """
-    soft = not err.is_terminal
-    err.print(f"[bold red]ladle:[/] {plain(message)}", soft_wrap=soft)
-    if advice:
-        err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=soft)
+    complain(message, advice)
     if _as_json.get():
         fields: dict[str, Any] = {
             "code": _CODES.get(code, "failed"),
@@ -117,6 +117,14 @@ def fail(
             fields["advice"] = advice
         print_json({"status": "error", "error": fields})
     raise typer.Exit(code)
+
+
+def complain(message: str, advice: str = "") -> None:
+    """What is wrong and what to do, on standard error."""
+    soft = not err.is_terminal
+    err.print(f"[bold red]ladle:[/] {plain(message)}", soft_wrap=soft)
+    if advice:
+        err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=soft)
 
 
 def many(count: int, noun: str) -> str:

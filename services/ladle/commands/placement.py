@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
-from ladle.commands.guard import check_database, command
+from ladle.commands.advice import DATABASE_ADVICE, NEWER_ADVICE, broker_advice
+from ladle.commands.guard import SETTINGS_ADVICE, check_database, command
 from ladle.commands.output import NO, UNREACHABLE, USAGE, fail
 
 CELL_ADVICE = "a database for each cell, or LADLE_CELL as it was when this one was begun"
+LISTEN_ADVICE = (
+    "set LADLE_HTTP_PORT to a free port (0 takes any), LADLE_HTTP_HOST to an address of this "
+    "machine, or LADLE_HTTP=false"
+)
 LOSS_ADVICE = (
     "restore a newer copy of the database; or, if those records are lost for good, start once with "
     "`ladle placement --accept-loss`"
@@ -74,18 +79,18 @@ def _run(settings: object, *, upgrade: bool, accept_loss: bool) -> None:
     except OtherCell as error:
         fail(USAGE, f"{error.code}: {error}", CELL_ADVICE)
     except SchemaTooNew as error:
-        fail(UNREACHABLE, str(error), "install the newer ladle that wrote this database")
+        fail(UNREACHABLE, str(error), NEWER_ADVICE)
     except StoreBroken as error:
         fail(UNREACHABLE, str(error), "free disk space or mend the disk, then start again")
     except StoreError as error:
-        fail(UNREACHABLE, str(error), "check LADLE_DATABASE_URL and `ladle doctor`")
+        fail(UNREACHABLE, str(error), DATABASE_ADVICE)
     except LinkError as error:
         # What the broker holds or allows is not what this service declares: it says which.
-        fail(UNREACHABLE, str(error))
+        fail(UNREACHABLE, str(error), broker_advice(error))
     except ValueError as error:
-        fail(USAGE, str(error))
+        fail(USAGE, str(error), SETTINGS_ADVICE)
     except OSError as error:
-        fail(UNREACHABLE, str(error))
+        fail(UNREACHABLE, str(error), LISTEN_ADVICE)
 
 
 async def _serve(settings: object, *, upgrade: bool, accept_loss: bool) -> None:

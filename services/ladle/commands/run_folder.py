@@ -5,15 +5,18 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ladle.commands.places import make_folder
+
 RUNS_KEPT = 5
 
 
 def new_run_folder(state: Path) -> Path:
-    """A folder of its own for each run: a journal is never mixed with an earlier one."""
+    """A folder of its own for each run: a journal is never mixed with an earlier one.
+
+    Leaves with 2 where none can be made there.
+    """
     name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    folder = state / f"{name}-{os.getpid()}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return make_folder("--state", state / f"{name}-{os.getpid()}")
 
 
 def prune_runs(state: Path) -> None:

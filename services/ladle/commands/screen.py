@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ladle.commands.bars import bar, load_style, permille_of
 from ladle.commands.decision_lines import decision_lines
+from ladle.commands.output import many
 from ladle_contracts.replies import ServerView
 from ladle_contracts.requests import DecisionRecord, ViewReply
 
@@ -92,7 +93,7 @@ def _header(view: ViewReply, screen: Screen) -> list[RenderableType]:
     numbers = f" {permille / 10:.1f} %"
     rest = (
         f"   {totals.used:,} of {totals.capacity:,} consumers"
-        f"   largest room: {view.largest_room_peers} peers"
+        f"   {_largest_room(view.largest_room_peers)}"
     )
     load = Text("load ", no_wrap=True, overflow="ellipsis")
     room = screen.width - len("load ") - len(numbers) - len(rest)
@@ -104,6 +105,10 @@ def _header(view: ViewReply, screen: Screen) -> list[RenderableType]:
     trouble = Text(f"not up to date: {screen.trouble}", no_wrap=True, overflow="ellipsis")
     trouble.stylize("bold red")
     return [line, load, trouble]
+
+
+def _largest_room(peers: int) -> str:
+    return f"largest room: {many(peers, 'peer')}" if peers else "no room fits now"
 
 
 def _states(servers: Sequence[ServerView]) -> list[tuple[int, str, str]]:

@@ -67,8 +67,12 @@ def top(
     """
     if sort not in SORTS:
         fail(USAGE, f"--sort: {sort!r} is none of {', '.join(SORTS)}")
-    if not (once or SafeConsole().is_terminal):
+    console = SafeConsole()
+    if not (once or console.is_terminal):
         fail(USAGE, "top draws on a terminal", "one picture for a pipe: ladle top --once")
+    if not once and console.is_dumb_terminal:
+        # Nothing would be drawn at all: such a terminal cannot write over what stands there.
+        fail(USAGE, "top cannot draw where TERM is dumb", "one picture: ladle top --once")
     try:
         with asked():
             asyncio.run(_top(_Watch(interval, region, sort), once=once))

@@ -8,11 +8,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from ladle.commands.brokers import Broker, NoBroker, find_broker
+from ladle.commands.brokers import Broker, GivenBroker, NoBroker, find_broker
 from ladle.commands.children import Child
 from ladle.commands.guard import check_database, command, require
 from ladle.commands.output import DONE, NO, UNREACHABLE, USAGE, err, fail, say
@@ -108,7 +108,7 @@ class _Up:
         try:
             return await self._run()
         except NoBroker as error:
-            fail(UNREACHABLE, str(error), "`ladle doctor` looks at what is there")
+            fail(UNREACHABLE, str(error), error.advice)
         finally:
             await self._end()
 
@@ -214,7 +214,7 @@ class _Up:
         until = time.monotonic() + READY_TIMEOUT_S
         while not self.stop.is_set():
             if not placement.running:
-                fail(UNREACHABLE, f"the placement service ended:\n{placement.last_lines()}")
+                self._fail_ended(placement)
             if await asyncio.to_thread(http_status, f"{http}/readyz") == 200:
                 return True
             if time.monotonic() > until:
@@ -237,11 +237,15 @@ class _Up:
         for task in ends:
             task.cancel()
         if not placement.running and not self.stop.is_set():
-            fail(UNREACHABLE, f"the placement service ended:\n{placement.last_lines()}")
+            self._fail_ended(placement)
         code = await fleet.end(COMPARE_GRACE_S)
         result = await reading
         if code < 0 and not self.stop.is_set():
-            fail(UNREACHABLE, f"the fleet was ended by signal {-code}")
+            fail(
+                UNREACHABLE,
+                f"the fleet was ended by signal {-code}",
+                "`dmesg` says whether memory ran out; smaller: --servers, --rate",
+            )
         if self.options.json and result:
             # The fleet's last line is its result; anything else is a defect.
             last = result.strip().splitlines()[-1]
@@ -250,6 +254,16 @@ class _Up:
             return code
         # A signal ended the fleet before it had begun, or at once.
         return self._nothing_to_show() if code < 0 else code
+
+    @staticmethod
+    def _fail_ended(placement: Child) -> NoReturn:
+        said = placement.last_lines()
+        fail(
+            UNREACHABLE,
+            f"the placement service ended:\n{said}",
+            # Mostly it has said what to do about it itself.
+            "" if "\ntry: " in said else f"look at {placement.log}",
+        )
 
     def _nothing_to_show(self) -> int:
         """Stopped before there was a result: what a person wanted, and nothing for a program."""
@@ -263,7 +277,8 @@ class _Up:
                 say(f"stopping {child.name}")
             await child.end()
         if self.broker is not None:
-            say("stopping the broker")
+            if not isinstance(self.broker, GivenBroker):
+                say("stopping the broker")
             await asyncio.to_thread(self.broker.stop)
         prune_runs(self.options.state)
 

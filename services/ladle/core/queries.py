@@ -6,7 +6,6 @@ from typing import Any
 from ladle.core import answer, damping
 from ladle.core.administration import why_drained
 from ladle.core.answer import Reply
-from ladle.core.capacity import most_headroom
 from ladle.core.load import largest_room
 from ladle.core.rows import Server
 from ladle.core.view import View
@@ -23,7 +22,8 @@ def lookup(view: View, room_id: str) -> Reply:
 def fleet_view(view: View, *, region: str | None = None, server_id: str | None = None) -> Reply:
     """Servers and their workers as the view has them, with sums over those that are answered.
 
-    silent_ms is as of the view's last record. O(servers + workers).
+    largest_room_peers is what fits on one of those; 0 where none takes anything. silent_ms is as of
+    the view's last record. O(servers + workers).
     """
     if server_id is not None and server_id not in view.servers:
         return answer.refused(Code.UNKNOWN_SERVER, f"no server {server_id} has registered")
@@ -48,7 +48,7 @@ def fleet_view(view: View, *, region: str | None = None, server_id: str | None =
         "offset": view.offset,
         "servers": servers,
         "totals": totals,
-        "largest_room_peers": largest_room(most_headroom(view)),
+        "largest_room_peers": _largest_room(view, [server["server_id"] for server in servers]),
     }
 
 
@@ -76,6 +76,21 @@ def rooms(
         "rooms": [_room(view, name) for name in page[:limit]],
         "more": len(page) > limit,
     }
+
+
+def _largest_room(view: View, server_ids: list[str]) -> int:
+    """The most peers for whom one of these servers has room now; 0 where none takes anything.
+
+    Damped servers count: they can be had where no other one can.
+    """
+    standings = [
+        index.standings[server_id]
+        for index in (view.index, view.last_resort)
+        for server_id in server_ids
+        if server_id in index.standings
+    ]
+    headrooms = [standing.roomiest for standing in standings if standing.out is None]
+    return largest_room(max(headrooms)) if headrooms else 0
 
 
 def _server(view: View, server: Server) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a run came to: the counts, the latencies, and whether the view matched the fleet."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ladle.fleet.compare import Comparison
@@ -42,6 +42,9 @@ class ServiceCounts:
         )
 
 
+COUNTED = tuple(each.name for each in fields(ServiceCounts))
+
+
 @dataclass(frozen=True, slots=True)
 class Incidents:
     """What the run did to its servers, and what its people went through for it."""
@@ -62,36 +65,52 @@ class Report:
     latency_p50_ms: float
     latency_p99_ms: float
     events_published: int
-    service: ServiceCounts
-    comparison: Comparison
+    service: ServiceCounts | None
+    """None where they were not read: nobody knows what a zero would claim to know."""
+    comparison: Comparison | None
+    """None where the view was not read; `view_not_read` then says why."""
     incidents: Incidents = field(default_factory=Incidents)
     refusals: Mapping[str, int] = field(default_factory=dict)
     """How often each code refused an ask."""
     broken_promises: tuple[str, ...] = ()
     """Sentences about rooms that callers were told at two homes in one generation."""
+    view_not_read: str = ""
 
     @property
     def view_matches_fleet(self) -> bool:
-        return self.comparison.matches and not self.broken_promises
+        """False also where the view was not read."""
+        read = self.comparison is not None and self.comparison.matches
+        return read and not self.broken_promises
 
     def sentences(self) -> list[str]:
-        """Why the view does not match; empty where it does."""
+        """Why the view does not match, or was not read; empty where it does match."""
+        if self.comparison is None:
+            return [f"the view was not read: {self.view_not_read}", *self.broken_promises]
         return [*self.comparison.sentences(), *self.broken_promises]
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `--json` prints; `differences` stands in it only where there are some."""
+        """The object that `--json` prints; null stands for what was not read.
+
+        `differences` stands in it only where there are some; `view_matches_fleet` is null where
+        the view was not read and nothing else is wrong.
+        """
+        read = self.comparison
+        counts = dict.fromkeys(COUNTED) if self.service is None else asdict(self.service)
         report: dict[str, Any] = {
             "allocations": asdict(self.allocations),
             "latency_ms": {"p50": self.latency_p50_ms, "p99": self.latency_p99_ms},
-            "events": {"published": self.events_published, **asdict(self.service)},
-            "journal_offset": self.comparison.offset,
+            "events": {"published": self.events_published, **counts},
+            "journal_offset": None if read is None else read.offset,
             "view_matches_fleet": self.view_matches_fleet,
         }
-        if not self.view_matches_fleet:
-            report["differences"] = [
-                *(difference.as_json() for difference in self.comparison.differences),
-                *({"kind": "broken-promise", "sentence": it} for it in self.broken_promises),
-            ]
+        differences = [
+            *(difference.as_json() for difference in (read.differences if read else ())),
+            *({"kind": "broken-promise", "sentence": it} for it in self.broken_promises),
+        ]
+        if differences:
+            report["differences"] = differences
+        elif read is None:
+            report["view_matches_fleet"] = None
         return report
 
 

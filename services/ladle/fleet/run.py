@@ -67,8 +67,8 @@ async def run(
     """Play the options' demand and faults on a fleet, compare, leave; see docs/fleet.md.
 
     `stop` ends the demand early, as its duration would; cancelling ends everything at once,
-    without a comparison. Raises LinkDown where the broker is not there, PlacementError where
-    Ladle does not answer by the end.
+    without a comparison. Where Ladle does not answer by the end, the report has no comparison and
+    says why. Raises LinkDown where the broker is not there.
     """
     fleet = Fleet(options, open_link, clock=clock)
     try:
@@ -78,7 +78,7 @@ async def run(
         await _play(fleet, workload or make_workload(options), watcher, stop)
         await fleet.stop_demand()
         await fleet.mishaps.repair_all()
-        comparison = await settle(fleet, watcher)
+        comparison, not_read = await _compared(fleet, watcher)
         published = fleet.published
         service = await _counted_since(count_events, counted, published)
         report = Report(
@@ -91,6 +91,7 @@ async def run(
             incidents=fleet.mishaps.incidents(),
             refusals=dict(fleet.backend.refusals),
             broken_promises=tuple(fleet.backend.broken_promises),
+            view_not_read=not_read,
         )
         watcher.tell("leaving")
         if options.leave != "vanish":
@@ -172,20 +173,34 @@ async def _until_over(work: Coroutine[object, object, None]) -> None:
 
 
 async def _counted_since(
-    count_events: CountEvents, before: ServiceCounts, published: int
-) -> ServiceCounts:
+    count_events: CountEvents, before: ServiceCounts | None, published: int
+) -> ServiceCounts | None:
     """What the service counted since; waits while it has not seen all that was published.
 
-    Not for long: an event that it ignored, for a reason, is in none of the counts.
+    Not for long: an event that it ignored, for a reason, is in none of the counts. None where it
+    was not read then or now: a count without its beginning is of other runs too.
     """
+    if before is None:
+        return None
     deadline = asyncio.get_running_loop().time() + COUNT_WITHIN_S
     while True:
-        counts = (await count_events()).since(before)
+        now = await count_events()
+        if now is None:
+            return None
+        counts = now.since(before)
         seen = counts.applied + counts.duplicate + counts.dead
         in_time = asyncio.get_running_loop().time() < deadline
-        if seen >= published or count_events is nothing_counted or not in_time:
+        if seen >= published or not in_time:
             return counts
         await asyncio.sleep(COMPARE_EVERY_S)
+
+
+async def _compared(fleet: Fleet, watcher: "_Watcher") -> tuple[Comparison | None, str]:
+    """The last comparison; or None, and why there is none."""
+    try:
+        return await settle(fleet, watcher), ""
+    except PlacementError as error:
+        return None, str(error)
 
 
 async def settle(fleet: Fleet, watcher: "_Watcher | None" = None) -> Comparison:

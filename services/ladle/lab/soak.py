@@ -82,7 +82,9 @@ def run(
 def _wrong(report: dict[str, Any], dead: float) -> list[str]:
     """What no soak may end with, in sentences: as few as a person reads."""
     found: list[str] = []
-    if not report["view_matches_fleet"]:
+    if report["view_matches_fleet"] is None:
+        found.append("the view was not read at the end")
+    elif not report["view_matches_fleet"]:
         differences = report.get("differences", [])
         shown = "".join(f", {each['sentence']}" for each in differences[:SHOWN_MAX])
         found.append(f"fleet and view differ in {len(differences)} points{shown}")

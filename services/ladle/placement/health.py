@@ -87,10 +87,7 @@ class HealthServer:
         while not self._server.started:
             if self._task.done():
                 await self._task
-                raise OSError(
-                    f"cannot listen on {config.host}:{config.port}; "
-                    "set LADLE_HTTP_PORT to a free port (0 takes any)"
-                )
+                raise OSError(f"cannot listen on {config.host}:{config.port}")
             await asyncio.sleep(0.01)
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
         log.info("http", extra={"host": config.host, "port": self.port})
@@ -99,10 +96,8 @@ class HealthServer:
         try:
             await self._server._serve()
         except SystemExit as error:
-            raise OSError(
-                f"cannot listen on {self._server.config.host}:{self._server.config.port}; "
-                "set LADLE_HTTP_PORT to a free port (0 takes any)"
-            ) from error
+            config = self._server.config
+            raise OSError(f"cannot listen on {config.host}:{config.port}") from error
 
     async def stop(self) -> None:
         """Close the port."""
