@@ -13,6 +13,7 @@ from ladle.audit.room_log import RoomLog
 from ladle.commands.app import app
 from ladle.journal.explain import Explanation, explanation
 from ladle.journal.open import open_store
+from tests.audit.recorded import ROOMS, Held, Life, sealed
 from tests.audit.test_archive import archive, cuts, execute, file, signed
 
 __all__ = ["file"]  # a fixture of the archive's own tests
@@ -92,3 +93,22 @@ def test_a_log_that_does_not_hold_explains_nothing(change: str, code: int, file:
     found, said, stderr = run("explain", room, "--source", f"sqlite:///{path}")
     assert (found, said["status"]) == (code, "error")
     assert "verify" in stderr
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_a_story_ends_where_the_room_is(seed: int) -> None:
+    """Over where the view has the room no more, and only there, whatever happened to it."""
+    life = Life(seed)
+    life.run(900)
+    records = sealed(life.cell.journal)
+    told = 0
+    for room in ROOMS:
+        found = asyncio.run(explanation(RoomLog(Held(list(records)), room), room))
+        if found is None or found.generation is None:
+            continue
+        told += 1
+        aside = ("asked to", "said that", "its copy")
+        fate = [line for line in found.lines if not any(words in line for words in aside)]
+        is_over = bool(fate) and "has no home any more" in fate[-1]
+        assert is_over == (life.cell.phase(room) == "nowhere"), (room, found.lines)
+    assert told > 15

@@ -17,6 +17,7 @@ from ladle.audit.whatif_figures import Sample
 from ladle.audit.whatif_time import BUCKETS_MAX, Buckets
 from ladle.chaos.simulated import view_laws
 from ladle.commands.app import app
+from ladle.commands.whatif_limits import bounds_of
 from ladle.core.record import Kind
 from ladle.core.view import View
 from tests.audit.recorded import Held, Life, sealed
@@ -343,7 +344,20 @@ def test_the_command_says_both_worlds_and_draws_them(database: Path, tmp_path: P
         (("--limit", "cell=1"), "there is no such limit"),
         (("--limit", "hold_ms=soon"), "not a whole number"),
         (("--limit", "hold_ms"), "not a whole number"),
-        (("--limit", "hold_ms=-1"), "not a whole number"),
+        (("--limit", "hold_ms=-1"), "not a whole number; hold_ms is one from 1000 to 600000"),
+        (("--limit", "hold_ms=NaN"), "not a whole number; hold_ms is one from 1000 to 600000"),
+        (("--limit", "hold_ms=0"), "hold_ms is from 1000 to 600000"),
+        (("--limit", "reissue_ms=0"), "reissue_ms is from 100 to 3600000"),
+        (("--limit", "settle_ms=9007199254740992"), "settle_ms is from 0 to 3600000"),
+        (("--limit", f"settle_ms={'9' * 5_000}"), "settle_ms is from 0 to 3600000"),
+        (("--limit", "rules=99"), "rules is from 1 to"),
+        (("--limit", "lost_intervals=3"), "stale_intervals=3 is not below lost_intervals=3"),
+        (("--limit", "lost_intervals=2"), "stale_intervals=3 is not below lost_intervals=2"),
+        (
+            ("--limit", "capacity_low_consumers=500", "--limit", "capacity_ok_consumers=400"),
+            "capacity_low_consumers=500 is above capacity_ok_consumers=400",
+        ),
+        (("--limit", "hold_ms=2000", "--limit", "hold_ms=3000"), "was given before, as 2000"),
     ],
 )
 def test_a_mistake_in_the_command_is_told(
@@ -364,3 +378,14 @@ def test_a_picture_that_cannot_be_written_is_told(database: Path, tmp_path: Path
 def test_every_limit_that_may_be_other_is_a_number() -> None:
     assert {"hold_ms", "cpu_permille_max", "settle_ms"} <= set(changeable())
     assert not {"cell", "policy", "owner_only", "operators"} & set(changeable())
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["least", "most"])
+def test_every_limit_at_its_bound_ends_well(side: int, database: Path) -> None:
+    """What a bound lets in neither fails nor goes on for ever."""
+    words = [
+        word for name in changeable() for word in ("--limit", f"{name}={bounds_of(name)[side]}")
+    ]
+    code, said, err = run("--source", str(database), *words, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(said)["would"]["limits"]["reissue_ms"] == bounds_of("reissue_ms")[side]

@@ -3,7 +3,7 @@
 import pytest
 
 from ladle.core.record import Kind
-from ladle.journal import explain
+from ladle.journal import explain, story
 from ladle.journal.explain import explanation
 from ladle_contracts.events import WorkerStatus
 from tests.journal.making import AT_MS
@@ -20,6 +20,27 @@ async def writer(store):
 
 def home_of(writer, room_id="standup"):
     return writer.view.routers[room_id, 0].server_id
+
+
+def allocation_of(writer, room_id="standup"):
+    return writer.view.rooms[room_id].allocation_id
+
+
+def restart(writer, server_id):
+    """Its next life is heard of."""
+    before = writer.view.servers[server_id].incarnation
+    writer.fold(
+        Kind.EVENT,
+        {
+            "type": "room-deleted",
+            "id": "restart",
+            "source_server_id": server_id,
+            "incarnation": before + 1,
+            "sequence": 1,
+            "time_ms": AT_MS,
+            "data": {"room_id": "another", "allocation_id": None, "reason": None},
+        },
+    )
 
 
 async def told(writer, room_id="standup", **about):
@@ -51,11 +72,10 @@ async def test_what_happened_afterwards(writer):
     found = await told(writer)
     place = found.lines.index(next(line for line in found.lines if "again" in line))
     assert list(found.lines[place:]) == [
-        "2025-11-22T09:00:00.000Z: asked to allocate it again, answered existing "
+        "2025-11-22T09:00:00.000Z: backend asked to allocate it again, answered existing "
         "(record 7, term 1).",
-        f"2025-11-22T09:00:00.000Z: server {home} confirmed that it has the room "
-        "(record 8, term 1).",
-        f"2025-11-22T09:00:31.000Z: it ended on server {home}, for this reason: deleted "
+        f"2025-11-22T09:00:00.000Z: server {home} created it (record 8, term 1).",
+        f"2025-11-22T09:00:31.000Z: server {home} deleted it; it ended, and has no home any more "
         "(record 10, term 1).",
     ]
     assert "other" not in " ".join(found.lines)
@@ -178,19 +198,7 @@ async def test_a_room_taken_over_by_a_list(writer):
     writer.tick(5_000)
     listed = {"room_id": "standup", "worker_id": "0", "peers": 2, "consumers": 4}
     writer.register(home)
-    before = writer.view.servers[home].incarnation
-    writer.fold(
-        Kind.EVENT,
-        {
-            "type": "room-deleted",
-            "id": "restart",
-            "source_server_id": home,
-            "incarnation": before + 1,
-            "sequence": 1,
-            "time_ms": AT_MS,
-            "data": {"room_id": "another", "allocation_id": None, "reason": None},
-        },
-    )
+    restart(writer, home)
     assert writer.view.rooms["standup"].phase == "stranded"
     writer.tell("worker-status", other, workers=[], rooms=[listed], complete=True)
     assert home_of(writer) == other
@@ -200,10 +208,84 @@ async def test_a_room_taken_over_by_a_list(writer):
 
 
 async def test_a_long_story_is_cut(writer, monkeypatch):
-    monkeypatch.setattr(explain, "LINES_MAX", 3)
+    """What became of the room stays; what was asked in vain meanwhile goes first."""
+    monkeypatch.setattr(story, "LINES_MAX", 3)
     monkeypatch.setattr(explain, "PAGE", 2)
-    for _ in range(9):
+    writer.ask("allocate", room_id="standup")
+    home = home_of(writer)
+    writer.tell("room-created", home, room_id="standup", worker_id="0")
+    for _ in range(6):
         writer.ask("allocate", room_id="standup")
+    writer.tell("room-deleted", home, room_id="standup")
     found = await told(writer)
-    assert "Then 5 things happened that are left out here." in found.lines
-    assert found.lines[-1].endswith("(record 13, term 1).")
+    assert "Of what happened since, 5 things are left out here." in found.lines
+    assert f"server {home} created it" in found.lines[-3]
+    assert f"server {home} deleted it" in found.lines[-1]
+
+
+async def test_a_deletion_while_its_place_is_held_again(writer):
+    """Ladle announces nothing then, and the hold that runs out later is not all that happened."""
+    writer.ask("allocate", room_id="standup")
+    home = home_of(writer)
+    writer.tell("room-created", home, room_id="standup", worker_id="0")
+    writer.ask("allocate", room_id="standup")
+    writer.tell("room-deleted", home, room_id="standup", reason="empty")
+    deleted = writer.head.offset
+    held = await told(writer)
+    assert held.lines[-1] == (
+        f"2025-11-22T09:00:00.000Z: server {home} deleted it, for this reason: empty; its place "
+        "there is still held, because a caller was sent there not long before "
+        f"(record {deleted}, term 1)."
+    )
+    writer.tick(31_000)
+    found = await told(writer)
+    assert found.lines[:-1] == held.lines
+    assert f"nobody had come back to server {home} in time" in found.lines[-1]
+    assert "has no home any more" in found.lines[-1]
+
+
+async def test_a_release(writer):
+    writer.ask("allocate", room_id="standup")
+    home = home_of(writer)
+    writer.ask("release", room_id="standup", allocation_id=allocation_of(writer))
+    found = await told(writer)
+    assert f"backend released it; server {home} had not created it" in found.lines[-1]
+
+
+async def test_a_release_of_a_room_that_lives(writer):
+    """Its server is told to close it, and the room ends when that says so."""
+    writer.ask("allocate", room_id="standup")
+    home = home_of(writer)
+    writer.tell("room-created", home, room_id="standup", worker_id="0")
+    writer.ask("release", room_id="standup", allocation_id=allocation_of(writer))
+    writer.tell("room-deleted", home, room_id="standup", reason="released")
+    found = await told(writer)
+    assert f"backend released it, so server {home} was told to close it" in found.lines[-2]
+    assert f"server {home} deleted it, for this reason: released" in found.lines[-1]
+
+
+async def test_a_home_that_is_lost(writer):
+    """Stranded with its server, and over when nobody asked for it."""
+    writer.ask("allocate", room_id="standup")
+    home = home_of(writer)
+    writer.tell("room-created", home, room_id="standup", worker_id="0")
+    restart(writer, home)
+    writer.tick(writer.view.limits.strand_ms)
+    found = await told(writer)
+    assert f"server {home} restarted, and the room was lost with its memory" in found.lines[-2]
+    assert f"nobody asked for it in time after its server {home} was lost" in found.lines[-1]
+
+
+async def test_a_move_ends_with_the_old_copy(writer):
+    writer.ask("allocate", room_id="standup")
+    first = home_of(writer)
+    writer.tell("room-created", first, room_id="standup", worker_id="0")
+    writer.ask("move", room_id="standup", if_generation=1, reason="maintenance")
+    second = home_of(writer)
+    writer.tell("room-created", second, room_id="standup", worker_id="0")
+    writer.tell("room-deleted", first, room_id="standup")
+    found = await told(writer)
+    assert f"server {second} created it" in found.lines[-2]
+    assert f"server {first} deleted its copy of it" in found.lines[-1]
+    before = await explanation(writer.store, "standup", generation=1)
+    assert f"away from server {first}, because backend asked for it" in before.lines[-1]

@@ -41,8 +41,9 @@ def whatif(
     """
     from ladle.audit.replay import Replay
     from ladle.audit.whatif import whatif as run
+    from ladle.commands.whatif_limits import limits_of
 
-    other = _limits(limit or [])
+    other: dict[str, Any] = {**limits_of(limit or [])}
     if policy is not None:
         other["policy"] = _policy(policy)
     if not other:
@@ -66,27 +67,6 @@ def _policy(name: str) -> str:
     if name not in POLICIES:
         fail(USAGE, f"there is no policy {name}", f"one of {', '.join(POLICIES)}")
     return name
-
-
-def _limits(given: list[str]) -> dict[str, Any]:
-    """`name=value` as typed, to whole numbers by name."""
-    from ladle.audit.whatif import changeable
-
-    limits: dict[str, Any] = {}
-    for text in given:
-        name, _, value = text.partition("=")
-        if name not in changeable():
-            fail(USAGE, f"--limit {text}: there is no such limit", f"one of {_names()}")
-        if not (value.isascii() and value.isdigit()) or int(value) > 2**53:
-            fail(USAGE, f"--limit {text}: not a whole number", f"{name}=1000, for example")
-        limits[name] = int(value)
-    return limits
-
-
-def _names() -> str:
-    from ladle.audit.whatif import changeable
-
-    return ", ".join(changeable())
 
 
 def _draw(report: "Report", path: Path) -> None:

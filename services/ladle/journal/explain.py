@@ -1,10 +1,10 @@
 """Why a room is where it is: the record that gave it its home, and what became of it since.
 
 A record names one room at most in its columns. What a tick or a server's status did to a room is
-found in the outcomes of the ticks and of the home's records.
+found in the outcomes of the ticks and of the home's records. What they say, story.py tells.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,29 +13,14 @@ import orjson
 from ladle.core import explanation as sentences
 from ladle.core.record import Kind, Record
 from ladle.core.rows import COLUMNS
-from ladle.journal.chain import open_record
 from ladle.journal.store import Key, Values
-from ladle_contracts.times import to_rfc3339
+from ladle.journal.story import Chapter, Json, chapter_of, tell
 
 PAGE = 500
 SCAN_MAX = 20_000
 """Records looked at for each question: an explanation may end early, it never takes long."""
-LINES_MAX = 40
-"""What happened afterwards, at most; the last ones of a longer story."""
 
 GIVES_HOME = ("room-allocated", "room-moved")
-
-SENTENCES = {
-    "room-allocated": "it was placed on server {server}, generation {generation}",
-    "room-active": "server {server} confirmed that it has the room",
-    "room-ended": "it ended on server {server}",
-    "allocation-expired": "nobody had come to server {server} in time, so its hold ran out",
-    "room-stranded": "its server {server} was lost, so it was stranded",
-    "room-moved": "it moved to server {server}, generation {generation}",
-    "room-conflict": "server {server} had a second copy of it, which was told to close",
-}
-
-Json = Mapping[str, Any]
 
 
 class Told(Protocol):
@@ -63,19 +48,6 @@ class Explanation:
     generation: int | None
     record: Record
     lines: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Chapter:
-    """A record that says something of the room. events: Ladle's own, about this room alone."""
-
-    record: Record
-    body: Json
-    events: tuple[Json, ...]
-
-    @property
-    def at(self) -> str:
-        return to_rfc3339(self.record.recorded_at_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +82,7 @@ async def explanation(
     # A name that is used every day has a history longer than is looked at: the home that it has
     # is told from its own record on, and never an older one in its place.
     since = present.offset - 1 if present and generation in (None, present.generation) else 0
-    chapters = [_chapter(r, room_id) async for r in _history(store, since, room_id=room_id)]
+    chapters = [chapter_of(r, room_id) async for r in _history(store, since, room_id=room_id)]
     homes = _homes(chapters) or _homes(await _adoption(store, room_id, present))
     if generation is None and not homes:
         return _refusal(chapters, room_id)
@@ -132,21 +104,6 @@ async def _history(store: Told, after: int, **wanted: Any) -> AsyncIterator[Reco
         if len(records) < PAGE:
             return
         after = records[-1].offset
-
-
-def _chapter(record: Record, room_id: str) -> Chapter:
-    if not record.body:  # erased; the chain keeps its place
-        return Chapter(record, {"origin": {}, "payload": {}, "outcome": {}}, ())
-    opened = open_record(record)
-    entry, outcome = opened.entry, opened.outcome
-    events = tuple(
-        said
-        for said in outcome.get("outbound", ())
-        if said["what"] == "event" and said["data"].get("room_id") == room_id
-    )
-    return Chapter(
-        record, {"origin": entry.origin, "payload": entry.payload, "outcome": outcome}, events
-    )
 
 
 def _homes(chapters: list[Chapter]) -> list[Home]:
@@ -178,7 +135,7 @@ async def _present(store: Told, room_id: str) -> Present | None:
 async def _adoption(store: Told, room_id: str, present: Present | None) -> list[Chapter]:
     """A status listed a room that nobody had placed: only the room itself says in which record."""
     record = await store.record(present.offset) if present else None
-    return [] if record is None else [_chapter(record, room_id)]
+    return [] if record is None else [chapter_of(record, room_id)]
 
 
 def _refusal(chapters: list[Chapter], room_id: str) -> Explanation | None:
@@ -197,7 +154,7 @@ def _beginning(home: Home, room_id: str) -> list[str]:
     server = data.get("server_id", "a server")
     return [
         f"{chapter.at}: server {server} said that room {room_id} lives there, which nobody had "
-        f"decided; that server became its home, generation {home.generation} ({_place(chapter)})."
+        f"decided; that server became its home, generation {home.generation} ({chapter.place})."
     ]
 
 
@@ -206,12 +163,8 @@ def _asked(chapter: Chapter) -> str:
     who = origin.get("on_behalf_of") or origin.get("user") or "somebody"
     return (
         f"{chapter.at}: {who} asked to {payload['operation']} it, request "
-        f"{payload['request_id']} ({_place(chapter)})."
+        f"{payload['request_id']} ({chapter.place})."
     )
-
-
-def _place(chapter: Chapter) -> str:
-    return f"record {chapter.record.offset}, term {chapter.record.term}"
 
 
 def _decided(chapter: Chapter, room_id: str) -> list[str]:
@@ -223,47 +176,40 @@ async def _afterwards(
 ) -> list[str]:
     """What became of it, from this home to the next: one line a record that says something."""
     born = home.chapter.record.offset
+    server_id = home.event["data"].get("server_id")
     found = {
         c.record.offset: c
         for c in chapters
         if c.record.offset > born and (until is None or c.record.offset <= until)
     }
-    # Ticks and the home's own records name no room in their columns. Their bytes tell at once
-    # whether they speak of it; only those are opened.
-    needle = orjson.dumps(room_id)
+    # Ticks and the home's own records name no room in their columns.
     wanted: list[dict[str, Any]] = [{"kinds": (Kind.TICK.value,)}]
-    if "server_id" in home.event["data"]:
-        wanted.append({"server_id": home.event["data"]["server_id"]})
+    if server_id is not None:
+        wanted.append({"server_id": server_id})
     for each in wanted:
-        async for record in _history(store, born, **each):
-            if until is not None and record.offset > until:
-                break
-            if needle in record.body and record.offset not in found:
-                found[record.offset] = _chapter(record, room_id)
-    lines = [line for offset in sorted(found) for line in _told(found[offset])]
-    if len(lines) > LINES_MAX:
-        left = len(lines) - LINES_MAX
-        return [f"Then {left} things happened that are left out here.", *lines[-LINES_MAX:]]
-    return lines
+        found |= await _naming(store, room_id, born, until, **each)
+    # A status among many brings home what was given up with its server; looked for only there.
+    for lost in [c for c in found.values() if _says(c, "room-stranded")]:
+        after = lost.record.offset
+        later = min((offset for offset in found if offset > after), default=until)
+        found |= await _naming(store, room_id, after, later, kinds=(Kind.STATUSES.value,))
+    placed = home.event["type"] in GIVES_HOME
+    return tell([found[offset] for offset in sorted(found)], server_id, lives=not placed)
 
 
-def _told(chapter: Chapter) -> list[str]:
-    """A record's effects on the room; a request that changed no home says what it was answered."""
-    place = _place(chapter)
-    lines = [
-        f"{chapter.at}: {_sentence(event['type'], event['data'])} ({place})."
-        for event in chapter.events
-    ]
-    reply = chapter.body["outcome"].get("reply")
-    if not lines and reply is not None:
-        answer = reply.get("outcome") or reply.get("error", {}).get("code") or reply["status"]
-        operation = chapter.body["payload"]["operation"]
-        lines.append(f"{chapter.at}: asked to {operation} it again, answered {answer} ({place}).")
-    return lines
+async def _naming(
+    store: Told, room_id: str, after: int, until: int | None, **wanted: Any
+) -> dict[int, Chapter]:
+    """Of the wanted records those whose bytes name the room; only those are opened."""
+    needle = orjson.dumps(room_id)
+    found: dict[int, Chapter] = {}
+    async for record in _history(store, after, **wanted):
+        if until is not None and record.offset > until:
+            break
+        if needle in record.body:
+            found[record.offset] = chapter_of(record, room_id)
+    return found
 
 
-def _sentence(kind: str, data: Json) -> str:
-    server = data.get("server_id", "no server")
-    because = f", for this reason: {data['reason']}" if data.get("reason") else ""
-    sentence = SENTENCES.get(kind, kind)
-    return sentence.format(server=server, generation=data.get("generation", "none")) + because
+def _says(chapter: Chapter, kind: str) -> bool:
+    return any(event["type"] == kind for event in chapter.events)
