@@ -147,6 +147,8 @@ def consistency(
 ) -> None:
     """Show that the journal only grew: what an old checkpoint saw is still there, unchanged.
 
+    The chain is followed from the first record on: an archived beginning is needed too (--archive).
+
     Example: ladle audit consistency 2026-11-22.checkpoint --key ladle.pub --source export/
     """
     from ladle.audit.checkpoint import Checkpoint, Consistency
@@ -154,6 +156,7 @@ def consistency(
     verifier = verifier_key(key)
     before = checkpoint_in(old, verifier)
     with opened(source, archive) as found:
+        _refuse_without_beginning(found)
         if new is not None:
             after = checkpoint_in(new, verifier)
         else:
@@ -216,6 +219,18 @@ def _refuse_archived(source: "Source", wanted: "Wanted") -> None:
         )
 
 
+def _refuse_without_beginning(source: "Source") -> None:
+    """What a checkpoint signs is proved by hashing all that leads to it."""
+    archived = source.claim().archived
+    if archived:
+        fail_audit(
+            INCOMPLETE,
+            f"records 1 to {archived} are in an archive, and what a checkpoint signs is proved "
+            "from the first record on",
+            "give the archive's folder with --archive",
+        )
+
+
 def _first(source: "Source") -> "Head":
     from ladle.journal.store import Head
 
@@ -246,7 +261,7 @@ def _head(source: "Source") -> "Head":
 
 def _follow(source: "Source", check: "Consistency") -> None:
     progress = Progress()
-    for page in source.pages(check.first_offset - 1):
+    for page in source.pages():
         check.add(records_of(page))
         progress(check.records, source.share_read(check.reached))
         if check.is_over:
@@ -256,7 +271,11 @@ def _follow(source: "Source", check: "Consistency") -> None:
 def _tell(check: "Consistency", json_: bool) -> None:
     found = check.found
     if found is not None and found.missing:
-        fail_audit(INCOMPLETE, f"record {found.offset}: {found.said}", "get the whole of it")
+        fail_audit(
+            INCOMPLETE,
+            f"record {found.offset}: {found.said}, and the chain is proved from the first one on",
+            "give the whole journal, or a complete export of it",
+        )
     if found is not None:
         fail_audit(
             VIOLATION,
