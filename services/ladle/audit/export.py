@@ -1,10 +1,8 @@
 """An export: a folder of files with the journal's records, and a manifest that vouches for them.
 
-The manifest is written last, in one piece: a folder without one is an export that did not end.
+The manifest is written last, in one piece; until then a part of it says that the export goes on.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,7 +12,13 @@ from typing import Any
 from ladle.audit.export_files import FORMATS, HashingFile, RowWriter
 from ladle.audit.export_rows import Row, Wanted, row_of
 from ladle.audit.form import COLUMNS
-from ladle.audit.manifest import FORMAT, FORMAT_VERSION, MANIFEST, UNFINISHED
+from ladle.audit.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    begin_manifest,
+    end_manifest,
+    forget_begun,
+)
 from ladle.core.record import Kind, Record
 from ladle.journal.snapshots import anchor_of
 from ladle.journal.store import Head
@@ -77,6 +81,7 @@ class Export:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ExportRefused(f"{folder} is not empty")
+        begin_manifest(folder, FORMAT)
 
     def add(self, records: Sequence[Record]) -> None:
         """Write those of the page that are wanted."""
@@ -112,10 +117,7 @@ class Export:
             "snapshots": self._snapshots,
             "files": [asdict(entry) for entry in self._files],
         }
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        unfinished = self._folder / UNFINISHED
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, self._folder / MANIFEST)
+        end_manifest(self._folder, manifest)
         return manifest
 
     def abandon(self) -> None:
@@ -127,6 +129,7 @@ class Export:
                 current.writer.close()
             with suppress(OSError):
                 current.file.close()
+        forget_begun(self._folder)
 
     def _new_file(self, first_offset: int) -> _OpenFile:
         name = f"journal-{first_offset:012d}{self._ending}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from ladle.audit.errors import Incomplete
 from ladle.core.record import FIRST_PREV_HASH, Record
 from ladle.core.view import View
 from ladle.journal.snapshots import Anchor
@@ -63,6 +64,8 @@ class Claim:
     settled: nobody writes to it now: what was said before is in it, or never will be.
     begins: with an archive: the first record that the database beside it still has.
     goes_on: the journal does not end here, and what it says later is not at hand.
+    lacks: what must be there and is not, so that it may have lost anything; None: nothing.
+    untold: what nobody says of where it ends, a sentence; None: the source tells, or the walk does.
     """
 
     after_offset: int = 0
@@ -75,6 +78,8 @@ class Claim:
     settled: bool = False
     begins: int = 1
     goes_on: bool = False
+    lacks: Incomplete | None = None
+    untold: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,8 @@ class Check:
                 f"the content of {report.erased} records was erased; their digests stand"
             )
             self._erased()
+        if self.claim.untold is not None:
+            report.unchecked.append(self.claim.untold)
         if rows is not None:
             self._rows(rows)
         if self.witness is not None:
@@ -290,6 +292,8 @@ class Check:
     def _head(self) -> None:
         """The end that was told beforehand, by a manifest or the database."""
         head, walk = self.claim.head, self.walk
+        if self.claim.lacks is not None:
+            self.report.missing.append(f"{self.claim.lacks.said}: {self.claim.lacks.advice}")
         if head is None:
             return
         if walk.offset < head.offset:

@@ -90,7 +90,7 @@ def verify(
             refuse("the broker's stream cannot be its own witness", "leave out --against-stream")
         verify_stream(source, json_)
     if against_stream:
-        with opened(source, archive) as log:
+        with opened(source, archive, with_lacks=True) as log:
             report = run(log, Progress(), hear=_listening())
     else:
         given, count = source or default_source(), jobs or cores()

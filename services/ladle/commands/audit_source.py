@@ -45,11 +45,19 @@ def default_source() -> str:
 
 
 @contextmanager
-def opened(given: str | None, archive: Path | None = None) -> "Iterator[Source]":
-    """The source, closed afterwards; what keeps it from being read ends the command."""
+def opened(
+    given: str | None, archive: Path | None = None, *, with_lacks: bool = False
+) -> "Iterator[Source]":
+    """The source, closed afterwards; what keeps it from being read ends the command.
+
+    with_lacks: also one that may have lost anything, as `verify` reads it to say what is there.
+    """
     from ladle.audit.open import open_source
 
     with reading(), closing(open_source(given or default_source(), archive)) as source:
+        lacks = source.claim().lacks
+        if lacks is not None and not with_lacks:
+            raise lacks
         yield source
 
 
