@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ladle.audit.export_files import FORMATS, HashingFile, RowWriter
+from ladle.audit.export_origins import Origins
 from ladle.audit.export_rows import Row, Wanted, row_of
 from ladle.audit.form import COLUMNS
 from ladle.audit.manifest import (
@@ -19,6 +20,7 @@ from ladle.audit.manifest import (
     end_manifest,
     forget_begun,
 )
+from ladle.audit.source import Claim
 from ladle.core.record import Kind, Record
 from ladle.journal.snapshots import anchor_of
 from ladle.journal.store import Head
@@ -65,13 +67,17 @@ class Export:
         redact: bool = False,
         cell: str = "default",
         rows_per_file: int = ROWS_PER_FILE,
+        claim: Claim | None = None,
     ) -> None:
-        """Raises ExportRefused unless `folder` is new or empty; KeyError for an unknown format."""
+        """claim: what the source says of itself.
+
+        Raises ExportRefused unless `folder` is new or empty; KeyError for an unknown format."""
         self._ending, self._make_writer = FORMATS[format_]
         self._folder = folder
         self._format = format_
         self._wanted = wanted or Wanted()
         self._redact = redact
+        self._origins = Origins(self._wanted, claim)
         self._cell = cell
         self._rows_per_file = rows_per_file
         self._open: _OpenFile | None = None
@@ -85,6 +91,7 @@ class Export:
 
     def add(self, records: Sequence[Record]) -> None:
         """Write those of the page that are wanted."""
+        self._origins.saw(records)
         self._snapshots += snapshots_in(records)
         rows = [row_of(r, redact=self._redact) for r in records if self._wanted.takes(r)]
         while rows:
@@ -96,19 +103,17 @@ class Export:
     def finish(self, head: Head) -> dict[str, Any]:
         """Close the files and write the manifest, which is returned.
 
-        head: the last record of the journal that was read, wanted or not.
+        head: the last record that was read, wanted or not; the source may know a later one.
         """
         self._close_file()
+        head = self._origins.head(head)
         manifest = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "encoding": self._format,
             "cell": self._cell,
             "columns": list(COLUMNS),
-            "redacted": self._redact,
-            "filters": self._wanted.as_dict(),
-            # Only an export of everything is a chain; of the others, each record alone verifies.
-            "complete": self._wanted.is_everything,
+            **self._origins.as_dict(self._redact),
             "rows": self.rows,
             "first_offset": self._files[0].first_offset if self._files else None,
             "last_offset": self._files[-1].last_offset if self._files else None,

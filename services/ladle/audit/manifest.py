@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from ladle.audit.errors import Incomplete, Unreachable, Unreadable
-from ladle.audit.source import Claim
+from ladle.audit.source import Claim, Origin
 from ladle.journal.store import Head
 
 MANIFEST = "manifest.json"
@@ -29,6 +29,7 @@ FORMAT_VERSION = 1
 ENDINGS = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
 STREAM_ADVICE = "it holds what was said, and no records: give the journal, or an export of it"
 AGAIN_ADVICE = "export once more, into a new folder"
+GOES_ON_UNTOLD = "whether the journal goes on behind its end"
 MANIFEST_ADVICE = "get the export again, whole; or name one of its files to read that one alone"
 
 
@@ -70,7 +71,7 @@ def file_alone(path: Path) -> tuple[list[Listed], Claim]:
         lacks = Incomplete(f"{path} is of an export that did not end", AGAIN_ADVICE)
         return [Listed(path)], Claim(lacks=lacks)
     where = "give its folder" if (path.parent / MANIFEST).exists() else "no manifest is beside it"
-    said = f"whether the journal goes on behind its end, which a file alone does not tell: {where}"
+    said = f"{GOES_ON_UNTOLD}, which a file alone does not tell: {where}"
     return [Listed(path)], Claim(untold=said)
 
 
@@ -145,12 +146,21 @@ def _listed(folder: Path, file: dict[str, Any]) -> Listed:
 
 
 def _claim(told: dict[str, Any]) -> Claim:
-    if told["complete"]:
-        head = told["head"]
-        return Claim(
-            head=Head(int(head["offset"]), str(head["hash"]), 0),
-            snapshots=tuple(int(offset) for offset in told.get("snapshots", ())),
-            goes_on=told["format"] == ARCHIVE_FORMAT,
-        )
-    filters = ", ".join(f"{name} {value}" for name, value in sorted(told["filters"].items()))
-    return Claim(selected=filters or "a filter")
+    """A selection where records were left out; else a whole log, or what its gaps left of one."""
+    head = Head(int(told["head"]["offset"]), str(told["head"]["hash"]), 0)
+    filters = told["filters"]
+    gaps = tuple((int(first), int(last)) for first, last in told.get("gaps", ()))
+    cell, redacted = str(told.get("cell", "default")), bool(told.get("redacted"))
+    origin = Origin(cell, dict(filters), redacted, gaps, head)
+    goes_on = told.get("goes_on", told["format"] == ARCHIVE_FORMAT)
+    untold = GOES_ON_UNTOLD if goes_on is None else None
+    if filters or not (told["complete"] or "gaps" in told):
+        named = ", ".join(f"{name} {value}" for name, value in sorted(filters.items()))
+        return Claim(selected=named or "a filter", untold=untold, origin=origin)
+    return Claim(
+        head=head,
+        snapshots=tuple(int(offset) for offset in told.get("snapshots", ())),
+        goes_on=bool(goes_on),
+        untold=untold,
+        origin=origin,
+    )

@@ -4,10 +4,10 @@ Records come in pages, so that memory does not grow with the log. A line that ca
 item of its own: the walk goes on behind it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from ladle.audit.errors import Incomplete
 from ladle.core.record import FIRST_PREV_HASH, Record
@@ -51,6 +51,21 @@ Item = Record | Flaw
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What the manifest of an export says of the journal that it is from.
+
+    filters: what was left out, by the names of the manifest. redacted: content was left out.
+    gaps: first and last offset of records that the journal did not have. head: its last record.
+    """
+
+    cell: str
+    filters: Mapping[str, Any]
+    redacted: bool
+    gaps: tuple[tuple[int, int], ...]
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What a source says of itself before it is read.
 
@@ -66,6 +81,7 @@ class Claim:
     goes_on: the journal does not end here, and what it says later is not at hand.
     lacks: what must be there and is not, so that it may have lost anything; None: nothing.
     untold: what nobody says of where it ends, a sentence; None: the source tells, or the walk does.
+    origin: what an export was made of; None where no manifest tells.
     """
 
     after_offset: int = 0
@@ -80,6 +96,7 @@ class Claim:
     goes_on: bool = False
     lacks: Incomplete | None = None
     untold: str | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ladle.audit.source import Source
     from ladle.journal.store import Head
 
+GAPS_TOLD = 20
+"""More gaps of a journal are only counted, and stand in the manifest."""
+
 VIOLATION, USAGE, UNREADABLE, INCOMPLETE, UNREACHABLE = 1, 2, 3, 4, 5
 
 
@@ -70,13 +73,29 @@ def export(
     manifest = _export(source, archive, to, format_, wanted, redact)
     if json_:
         print_json(manifest)
-        return
+    else:
+        _tell_export(manifest, to)
+    if manifest["gaps"]:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _tell_export(manifest: dict[str, Any], to: Path) -> None:
     head, files = manifest["head"], len(manifest["files"])
     show(
         f"{manifest['rows']:,} records in {files} file{'' if files == 1 else 's'} and a manifest "
-        f"in {plain(str(to))}{', without content' if redact else ''}"
+        f"in {plain(str(to))}{', without content' if manifest['redacted'] else ''}"
     )
     show(f"the journal ends at {head['offset']} with {head['hash']}")
+    if manifest["goes_on"] is None:
+        show("not known: whether the journal goes on behind that; the source does not tell")
+    if manifest["gaps"]:
+        gaps = manifest["gaps"]
+        ranges = ", ".join(f"{a} to {b}" if b > a else str(a) for a, b in gaps[:GAPS_TOLD])
+        more = f" and {len(gaps) - GAPS_TOLD} ranges more" if len(gaps) > GAPS_TOLD else ""
+        show(
+            f"INCOMPLETE: the source does not have records {ranges}{more}; get them (an archived "
+            "beginning with --archive), and export again"
+        )
 
 
 @command
@@ -185,7 +204,8 @@ def _export(
     with opened(given, archive) as source:
         _refuse_archived(source, wanted)
         try:
-            out = Export(to, format_=format_, wanted=wanted, redact=redact, cell=cell)
+            claim = source.claim()
+            out = Export(to, format_=format_, wanted=wanted, redact=redact, cell=cell, claim=claim)
         except ExportRefused as error:
             fail_audit(USAGE, str(error), "name a new folder: an export never writes over anything")
         except OSError as error:
@@ -201,7 +221,7 @@ def _export(
                     progress(read, source.share_read(head.offset))
                     if wanted.is_past(records[-1]):
                         break
-            return out.finish(source.claim().head or head)
+            return out.finish(head)
         except OSError as error:
             fail_audit(UNREACHABLE, f"{to}: {error.strerror}", "is the disk full?")
         finally:
