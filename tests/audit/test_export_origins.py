@@ -1,4 +1,4 @@
-"""An export of a journal that is not whole, or of an export: its manifest tells what is not there."""
+"""An export of a journal that is not whole, or of an export: the manifest tells what is missing."""
 
 import json
 import sqlite3

@@ -277,11 +277,13 @@ class Check:
             report.unchecked.append(said + why)
             return
         unanswered = self.erasures.unanswered()
-        if unanswered and self.claim.goes_on:
+        if unanswered and (self.claim.goes_on or self.claim.untold is not None):
             count = sum(last - first + 1 for first, last in unanswered)
+            where = "the archive's" if self.claim.goes_on else "its"
+            what = "the database as well" if self.claim.goes_on else "the whole of it"
             report.unchecked.append(
                 f"no record here says that the content of {count} records was erased: one behind "
-                "the archive's end must; give the database as well"
+                f"{where} end must; give {what}"
             )
             return
         for first, last in unanswered:
