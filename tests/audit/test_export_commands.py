@@ -34,7 +34,8 @@ def database(tmp_path, monkeypatch):
     async def fill():
         store = await fresh_store(f"sqlite:///{path}")
         try:
-            await store.append(await writer_of(store), batch_after(EMPTY, COUNT))
+            batch = batch_after(EMPTY, COUNT, settings={"cell": '"eu"'})
+            await store.append(await writer_of(store), batch)
         finally:
             await store.close()
 
@@ -69,6 +70,27 @@ def test_an_export_of_an_export_is_the_same(tmp_path, run, database, format_):
     assert json.loads(run(*again, "--format", format_, "--json")) == one
     assert (one["rows"], one["cell"], one["complete"]) == (COUNT, "eu", True)
     assert one["head"]["offset"] == COUNT
+
+
+def test_an_export_is_of_the_cell_of_its_journal(tmp_path, run, database, monkeypatch):
+    """Whatever cell the one who exports is of: CloudEvents and manifest name the journal's."""
+    monkeypatch.setenv("LADLE_CELL", "us")
+    words = ("export", "--format", "cloudevents", "--json", "--to")
+    assert json.loads(run(*words, tmp_path / "one"))["cell"] == "eu"
+    (file,) = (tmp_path / "one").glob("*.jsonl")
+    assert json.loads(file.read_bytes().splitlines()[0])["id"] == "eu:1"
+    again = json.loads(run(*words, tmp_path / "two", "--source", tmp_path / "one"))
+    assert again["cell"] == "eu"
+
+
+def test_a_journal_of_another_cell_is_not_signed(run, database, key, monkeypatch):
+    """Who named the wrong database would vouch for it for good."""
+    monkeypatch.setenv("LADLE_CELL", "us")
+    said = json.loads(run("checkpoint", "--key", key[0], "--json", code=2))
+    assert "of cell eu, and LADLE_CELL says us" in said["error"]["message"]
+    assert said["error"]["advice"]
+    monkeypatch.delenv("LADLE_CELL")
+    assert json.loads(run("checkpoint", "--key", key[0], "--json"))["cell"] == "eu"
 
 
 def test_an_export_says_what_it_did(tmp_path, run, database):

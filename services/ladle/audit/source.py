@@ -82,6 +82,7 @@ class Claim:
     lacks: what must be there and is not, so that it may have lost anything; None: nothing.
     untold: what nobody says of where it ends, a sentence; None: the source tells, or the walk does.
     origin: what an export was made of; None where no manifest tells.
+    cell: whose journal it is, as the tables beside it say; None where there are none.
     """
 
     after_offset: int = 0
@@ -97,6 +98,7 @@ class Claim:
     lacks: Incomplete | None = None
     untold: str | None = None
     origin: Origin | None = None
+    cell: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from ladle.commands.audit_source import (
     JsonOption,
     Progress,
     SourceOption,
+    cell_of,
     fail_audit,
     opened,
     records_of,
@@ -142,10 +143,11 @@ def checkpoint(
 
     signing = _signing_key(key)
     with opened(source, archive) as found:
+        cell = cell_of(found, refuse_other=True)
         head = _head(found)
     note = sign(head, signing)
     if json_:
-        read = {"origin": signing.name, "offset": head.offset, "hash": head.hash}
+        read = {"origin": signing.name, "cell": cell, "offset": head.offset, "hash": head.hash}
         print_json({**read, "note": note})
     else:
         typer.echo(note, nl=False)
@@ -197,14 +199,12 @@ def _export(
     redact: bool,
 ) -> dict[str, Any]:
     from ladle.audit.export import Export, ExportRefused
-    from ladle.placement.settings import PlacementSettings
 
-    cell = PlacementSettings().cell
     progress = Progress()
     with opened(given, archive) as source:
         _refuse_archived(source, wanted)
+        claim, cell = source.claim(), cell_of(source)
         try:
-            claim = source.claim()
             out = Export(to, format_=format_, wanted=wanted, redact=redact, cell=cell, claim=claim)
         except ExportRefused as error:
             fail_audit(USAGE, str(error), "name a new folder: an export never writes over anything")
