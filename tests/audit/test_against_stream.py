@@ -73,7 +73,16 @@ def purge(broker_url: str, queue: str) -> None:
 async def test_a_broker_that_is_not_there(cell: str, broker_url: str, url: str) -> None:
     async with running_service(broker_url, cell, url):
         pass
-    for address, name in (("amqp://guest:guest@127.0.0.1:9/", cell), (broker_url, f"{cell}-none")):
-        code, said, stderr = await audit(address, name, url)
-        assert (code, said["error"]["code"]) == (5, "unreachable")
-        assert "LADLE_AMQP_URL" in stderr
+    code, said, stderr = await audit("amqp://guest:guest@127.0.0.1:9/", cell, url)
+    assert (code, said["error"]["code"]) == (5, "unreachable")
+    assert "LADLE_AMQP_URL" in stderr
+
+
+async def test_the_stream_of_another_cell_is_no_witness(
+    cell: str, broker_url: str, url: str
+) -> None:
+    async with running_service(broker_url, cell, url):
+        pass
+    code, said, stderr = await audit(broker_url, f"{cell}-none", url)
+    assert (code, said["error"]["code"]) == (2, "usage")
+    assert f"of cell {cell}, and LADLE_CELL says {cell}-none" in stderr.replace("\n", " ")

@@ -444,6 +444,22 @@ def test_every_command_reads_the_pair(archived: tuple[str, Path], tmp_path: Path
     assert "--archive" in stderr
 
 
+def test_the_growth_of_a_journal_is_proved_with_its_archive(
+    archived: tuple[str, Path], tmp_path: Path
+) -> None:
+    """Its first records are where the proof begins; without them nothing is said to hold."""
+    key, note = tmp_path / "key", tmp_path / "note"
+    verifier = audit("keygen", str(key), "--name", "ladle.example/eu")[1]["verifier_key"]
+    note.write_text(audit("checkpoint", "--key", str(key), *pair(archived))[1]["note"])
+    words = ("consistency", str(note), "--key", verifier)
+    code, said, _ = audit(*words, *pair(archived))
+    assert (code, said["records"]) == (0, said["new"]["offset"])
+    code, said, _ = audit(*words, "--source", archived[0])
+    assert (code, said["error"]["code"]) == (INCOMPLETE, "incomplete")
+    assert "are in an archive" in said["error"]["message"]
+    assert "--archive" in said["error"]["advice"]
+
+
 def list_of(archived: tuple[str, Path]) -> list[Path]:
     return sorted(archived[1].glob("*.gz"))
 

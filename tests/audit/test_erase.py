@@ -8,12 +8,16 @@ import pytest
 from ladle.audit.checkpoint import Checkpoint, Consistency
 from ladle.audit.erase import Erased, Eraser, NotPublished, StillKnown, names_room
 from ladle.audit.erasures import Erasures, spans_of
+from ladle.audit.export import Export
+from ladle.audit.export_rows import Moment, Wanted
+from ladle.audit.files import FileSource
+from ladle.audit.verify import verify
 from ladle.core.record import FIRST_PREV_HASH, Kind
 from ladle.journal.chain import open_record
 from ladle.journal.fold import loaded
 from ladle.journal.open import open_store
 from ladle.journal.snapshots import capture, keep, unpacked
-from ladle.journal.store import LeaseLost, OutboxCursor
+from ladle.journal.store import Head, LeaseLost, OutboxCursor
 from tests.fixtures.manual_clock import ManualClock
 from tests.journal.making import AT_MS, fresh_store
 from tests.journal.small_writer import small_writer
@@ -73,6 +77,35 @@ async def holds(store):
     check = Consistency(Checkpoint("test", 0, FIRST_PREV_HASH), new)
     check.add(records)
     return check.holds
+
+
+async def test_a_part_without_the_erasing_record_is_no_violation(store, writer, tmp_path):
+    """It lies behind the part's end, or before its beginning; nobody can tell from the part."""
+    erased = await eraser(store).run()
+    records = await everything(store)
+    last = Head(records[-1].offset, records[-1].hash, 0)
+    gone = [record.offset for record in records if not record.body]
+    assert gone[0] < gone[-1] < erased.offset
+
+    def report_of(name, wanted, alone=False):
+        out = Export(tmp_path / name, format_="jsonl", wanted=wanted, rows_per_file=gone[-1])
+        out.add(records)
+        out.finish(last)
+        source = min((tmp_path / name).glob("*.jsonl")) if alone else tmp_path / name
+        return verify(FileSource(source))
+
+    bounds = {"begin": Moment(offset=2), "end": Moment(offset=gone[-1])}
+    parts = [
+        report_of("alone", Wanted(), alone=True),
+        report_of("until", Wanted(end=bounds["end"])),
+        report_of("until-alone", Wanted(end=bounds["end"]), alone=True),
+        report_of("window", Wanted(**bounds)),
+        report_of("kinds", Wanted(kinds=("event", "request"))),
+    ]
+    for report in parts:
+        assert (report.exit_code, report.findings.first, report.erased > 0) == (0, None, True)
+        assert any("no record here" in s or "answers for each" in s for s in report.unchecked)
+    assert report_of("whole", Wanted()).unchecked, "answered, and not derived behind it"
 
 
 async def test_content_goes_and_the_chain_stays(store, writer):

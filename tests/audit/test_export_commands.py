@@ -34,7 +34,8 @@ def database(tmp_path, monkeypatch):
     async def fill():
         store = await fresh_store(f"sqlite:///{path}")
         try:
-            await store.append(await writer_of(store), batch_after(EMPTY, COUNT))
+            batch = batch_after(EMPTY, COUNT, settings={"cell": '"eu"'})
+            await store.append(await writer_of(store), batch)
         finally:
             await store.close()
 
@@ -69,6 +70,27 @@ def test_an_export_of_an_export_is_the_same(tmp_path, run, database, format_):
     assert json.loads(run(*again, "--format", format_, "--json")) == one
     assert (one["rows"], one["cell"], one["complete"]) == (COUNT, "eu", True)
     assert one["head"]["offset"] == COUNT
+
+
+def test_an_export_is_of_the_cell_of_its_journal(tmp_path, run, database, monkeypatch):
+    """Whatever cell the one who exports is of: CloudEvents and manifest name the journal's."""
+    monkeypatch.setenv("LADLE_CELL", "us")
+    words = ("export", "--format", "cloudevents", "--json", "--to")
+    assert json.loads(run(*words, tmp_path / "one"))["cell"] == "eu"
+    (file,) = (tmp_path / "one").glob("*.jsonl")
+    assert json.loads(file.read_bytes().splitlines()[0])["id"] == "eu:1"
+    again = json.loads(run(*words, tmp_path / "two", "--source", tmp_path / "one"))
+    assert again["cell"] == "eu"
+
+
+def test_a_journal_of_another_cell_is_not_signed(run, database, key, monkeypatch):
+    """Who named the wrong database would vouch for it for good."""
+    monkeypatch.setenv("LADLE_CELL", "us")
+    said = json.loads(run("checkpoint", "--key", key[0], "--json", code=2))
+    assert "of cell eu, and LADLE_CELL says us" in said["error"]["message"]
+    assert said["error"]["advice"]
+    monkeypatch.delenv("LADLE_CELL")
+    assert json.loads(run("checkpoint", "--key", key[0], "--json"))["cell"] == "eu"
 
 
 def test_an_export_says_what_it_did(tmp_path, run, database):
@@ -145,7 +167,7 @@ def test_a_journal_that_grew_is_consistent(tmp_path, run, database, key):
     new.write_text(run("checkpoint", "--key", file))
     assert "grew from 2500 to 3700" in run("consistency", old, new, "--key", verifier)
     told = json.loads(run("consistency", old, "--key", pub, "--json"))
-    assert (told["old"]["offset"], told["new"]["offset"], told["records"]) == (2500, 3700, 1201)
+    assert (told["old"]["offset"], told["new"]["offset"], told["records"]) == (2500, 3700, 3700)
 
 
 def test_a_journal_that_was_written_anew_is_not(tmp_path, run, database, key):
@@ -156,6 +178,32 @@ def test_a_journal_that_was_written_anew_is_not(tmp_path, run, database, key):
     said = json.loads(run("consistency", old, "--key", verifier, "--json", code=1))
     assert said["error"]["code"] == "violation"
     assert "record 2500" in said["error"]["message"]
+
+
+def test_a_record_below_the_older_checkpoint_is_proved_as_well(tmp_path, run, database, key):
+    """Its hash stands as it was signed, and all between the two notes; only its content differs."""
+    file, verifier = key
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text(run("checkpoint", "--key", file))
+    grow(database, 100)
+    new.write_text(run("checkpoint", "--key", file))
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE journal SET body = X'7B7D' WHERE offset = 7")
+    connection.close()
+    said = json.loads(run("consistency", old, new, "--key", verifier, "--json", code=1))
+    assert "record 7: its content is not what was sealed" in said["error"]["message"]
+
+
+def test_a_journal_without_its_beginning_proves_no_checkpoint(tmp_path, run, database, key):
+    file, verifier = key
+    old = tmp_path / "old"
+    old.write_text(run("checkpoint", "--key", file))
+    with sqlite3.connect(database) as connection:
+        connection.execute("DELETE FROM journal WHERE offset < 5")
+    connection.close()
+    said = json.loads(run("consistency", old, "--key", verifier, "--json", code=4))
+    assert "records 1 to 4 are missing" in said["error"]["message"]
+    assert said["error"]["advice"]
 
 
 def test_a_journal_that_lost_its_tail_is_incomplete(tmp_path, run, database, key):

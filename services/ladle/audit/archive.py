@@ -27,6 +27,7 @@ from ladle.journal.alone import batch_of, take_term
 from ladle.journal.fold import loaded
 from ladle.journal.snapshots import BadSnapshot, anchored, text_of
 from ladle.journal.store import Head, Store, StoreError
+from ladle.journal.whose import cell_of
 from ladle_contracts.clock import Clock
 
 PAGE = 500
@@ -75,7 +76,6 @@ class Archiver:
         *,
         clock: Clock,
         holder: str,
-        cell: str = "default",
         through: int | None = None,
         progress: Progress = lambda records, of: None,
     ) -> None:
@@ -85,7 +85,7 @@ class Archiver:
         self._checkpoint = checkpoint
         self._clock = clock
         self._holder = holder
-        self._cell = cell
+        self._cell: str  # Likewise.
         self._through = through
         self._progress = progress
 
@@ -99,6 +99,7 @@ class Archiver:
             return await self._run()
 
     async def _run(self) -> Archived:
+        self._cell = await cell_of(self._store)
         head = await self._store.head()
         told = await last_archiving(self._store)
         dropped, snapshots = await self._end_the_last(told) if told else (0, 0)

@@ -72,10 +72,13 @@ class Differs:
 
 
 class Consistency:
-    """Does the chain lead from `old` to `new`? Give it records in order, from `first_offset` on.
+    """Does the chain lead from the first record by `old` to `new`? Give it all records in order.
 
-    Checks every record in between: numbers without a gap, hash of its fields, link to the one
-    before, digest of its content where that was not erased. Constant memory.
+    Checks each of them: numbers without a gap, hash of its fields, link to the one before, digest
+    of its content where that was not erased. Constant memory.
+
+    From the first one on: what stands in a record is proved by hashing it anew, and a signed hash
+    alone would vouch for whatever is put below it.
     """
 
     def __init__(self, old: Checkpoint, new: Checkpoint) -> None:
@@ -83,13 +86,8 @@ class Consistency:
         self.new = new
         self.records = 0
         self.found: Differs | None = self._at_once()
-        self._offset = max(old.offset - 1, 0)
-        self._hash: str | None = FIRST_PREV_HASH if old.offset <= 1 else None
-
-    @property
-    def first_offset(self) -> int:
-        """The first record that is needed: the old checkpoint's own."""
-        return max(self.old.offset, 1)
+        self._offset = 0
+        self._hash = FIRST_PREV_HASH
 
     @property
     def reached(self) -> int:
@@ -134,11 +132,15 @@ class Consistency:
 
     def _step(self, record: Record) -> Differs | None:
         offset = record.offset
-        if offset != self._offset + 1:
-            return Differs(offset, f"record {self._offset + 1} is missing before it", True)
+        if offset > self._offset + 1:
+            first, last = self._offset + 1, offset - 1
+            which = f"records {first} to {last} are" if last > first else f"record {first} is"
+            return Differs(offset, f"{which} missing before it", True)
+        if offset <= self._offset:
+            return Differs(offset, f"it comes after record {self._offset}")
         if rehash(record) != record.hash:
             return Differs(offset, "its hash is not that of its fields")
-        if self._hash is not None and record.prev_hash != self._hash:
+        if record.prev_hash != self._hash:
             return Differs(offset, "it does not follow from the record before it")
         erased = not record.body and not record.salt
         if not erased and digest_of(record.salt, record.body) != record.body_digest:

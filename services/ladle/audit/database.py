@@ -27,6 +27,7 @@ from ladle.journal.store import (
 )
 from ladle.journal.tables import VIEW
 from ladle.journal.url import SqliteUrl, parse
+from ladle.journal.whose import cell_of
 
 T = TypeVar("T")
 BUSY_MS = 5_000
@@ -72,6 +73,7 @@ class DatabaseSource:
             self._anchors = self._run(lambda: anchored(self._reads))
             first = self._run(lambda: self._reads.records(0, 1))
             self.begins = first[0].offset if first else 1
+            self._cell = self._run(lambda: cell_of(self._reads)) if self._head.offset else None
             lease = self._run(self._reads.lease)
             self._settled = lease is None or not lease.holder
             self._archiving = self._run(lambda: last_archiving(self._reads))
@@ -87,6 +89,7 @@ class DatabaseSource:
             snapshots=tuple(each.offset for each in self._anchors),
             # While records are being taken out, some of the archived ones are still here.
             settled=self._settled,
+            cell=self._cell,
             archived=min(told.last_offset, self.begins - 1) if told else 0,
         )
 

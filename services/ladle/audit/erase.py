@@ -24,6 +24,7 @@ from ladle.journal.chain import content_of
 from ladle.journal.fold import loaded
 from ladle.journal.snapshots import BadSnapshot, unpacked
 from ladle.journal.store import Head, Lease, LeaseLost, Store, StoreError
+from ladle.journal.whose import cell_of
 from ladle_contracts.clock import Clock
 
 PAGE = 500
@@ -90,7 +91,6 @@ class Eraser:
         with_mentions: bool = False,
         reason: str | None = None,
         archive: Path | None = None,
-        cell: str = "default",
         progress: Progress = lambda records: None,
     ) -> None:
         """archive: the folder with the journal's beginning, from which the room goes as well."""
@@ -103,7 +103,6 @@ class Eraser:
         self._progress = progress
         self._found = _Found()
         self._folder = archive
-        self._cell = cell
         self._archive: ErasedArchive | None = None
         self._in_archive: set[int] = set()
         self._not_read = 0
@@ -155,7 +154,8 @@ class Eraser:
                 "database whose beginning is in it",
             )  # fmt: skip
         anchored = await anchored_files(self._store)
-        self._archive = ErasedArchive(self._folder, anchor, anchored, self._cell)
+        cell = await cell_of(self._store)
+        self._archive = ErasedArchive(self._folder, anchor, anchored, cell)
 
         def take(record: Record) -> None:
             if self._take(record):

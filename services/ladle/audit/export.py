@@ -1,10 +1,8 @@
 """An export: a folder of files with the journal's records, and a manifest that vouches for them.
 
-The manifest is written last, in one piece: a folder without one is an export that did not end.
+The manifest is written last, in one piece; until then a part of it says that the export goes on.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -12,9 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ladle.audit.export_files import FORMATS, HashingFile, RowWriter
+from ladle.audit.export_origins import Origins
 from ladle.audit.export_rows import Row, Wanted, row_of
 from ladle.audit.form import COLUMNS
-from ladle.audit.manifest import FORMAT, FORMAT_VERSION, MANIFEST, UNFINISHED
+from ladle.audit.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    begin_manifest,
+    end_manifest,
+    forget_begun,
+)
+from ladle.audit.source import Claim
 from ladle.core.record import Kind, Record
 from ladle.journal.snapshots import anchor_of
 from ladle.journal.store import Head
@@ -61,13 +67,17 @@ class Export:
         redact: bool = False,
         cell: str = "default",
         rows_per_file: int = ROWS_PER_FILE,
+        claim: Claim | None = None,
     ) -> None:
-        """Raises ExportRefused unless `folder` is new or empty; KeyError for an unknown format."""
+        """claim: what the source says of itself.
+
+        Raises ExportRefused unless `folder` is new or empty; KeyError for an unknown format."""
         self._ending, self._make_writer = FORMATS[format_]
         self._folder = folder
         self._format = format_
         self._wanted = wanted or Wanted()
         self._redact = redact
+        self._origins = Origins(self._wanted, claim)
         self._cell = cell
         self._rows_per_file = rows_per_file
         self._open: _OpenFile | None = None
@@ -77,9 +87,11 @@ class Export:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ExportRefused(f"{folder} is not empty")
+        begin_manifest(folder, FORMAT)
 
     def add(self, records: Sequence[Record]) -> None:
         """Write those of the page that are wanted."""
+        self._origins.saw(records)
         self._snapshots += snapshots_in(records)
         rows = [row_of(r, redact=self._redact) for r in records if self._wanted.takes(r)]
         while rows:
@@ -91,19 +103,17 @@ class Export:
     def finish(self, head: Head) -> dict[str, Any]:
         """Close the files and write the manifest, which is returned.
 
-        head: the last record of the journal that was read, wanted or not.
+        head: the last record that was read, wanted or not; the source may know a later one.
         """
         self._close_file()
+        head = self._origins.head(head)
         manifest = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "encoding": self._format,
             "cell": self._cell,
             "columns": list(COLUMNS),
-            "redacted": self._redact,
-            "filters": self._wanted.as_dict(),
-            # Only an export of everything is a chain; of the others, each record alone verifies.
-            "complete": self._wanted.is_everything,
+            **self._origins.as_dict(self._redact),
             "rows": self.rows,
             "first_offset": self._files[0].first_offset if self._files else None,
             "last_offset": self._files[-1].last_offset if self._files else None,
@@ -112,10 +122,7 @@ class Export:
             "snapshots": self._snapshots,
             "files": [asdict(entry) for entry in self._files],
         }
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        unfinished = self._folder / UNFINISHED
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, self._folder / MANIFEST)
+        end_manifest(self._folder, manifest)
         return manifest
 
     def abandon(self) -> None:
@@ -127,6 +134,7 @@ class Export:
                 current.writer.close()
             with suppress(OSError):
                 current.file.close()
+        forget_begun(self._folder)
 
     def _new_file(self, first_offset: int) -> _OpenFile:
         name = f"journal-{first_offset:012d}{self._ending}"

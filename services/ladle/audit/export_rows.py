@@ -66,9 +66,13 @@ class Wanted:
         """No record below this one is wanted; 1 where a time, and no offset, bounds them."""
         return (self.begin.offset or 1) if self.begin else 1
 
+    def last_offset(self) -> int | None:
+        """No record above this one is wanted; None where no offset bounds them."""
+        return self.end.offset if self.end else None
+
     def is_past(self, record: Record) -> bool:
         """True where neither this record nor any later one is wanted: reading may end."""
-        offset = self.end.offset if self.end else None
+        offset = self.last_offset()
         # A time ends nothing: the clock of a later term may be behind that of an earlier one.
         return offset is not None and record.offset > offset
 

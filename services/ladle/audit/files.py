@@ -10,7 +10,7 @@ from typing import Any
 
 from ladle.audit.errors import Incomplete, Unreachable, Unreadable
 from ladle.audit.lines import KIND_ADVICE, LINE_BYTES_MAX, decoder_for, read_lines
-from ladle.audit.manifest import MANIFEST, Listed, files_of
+from ladle.audit.manifest import MANIFEST, Listed, file_alone, files_of
 from ladle.audit.parquet import MAGIC as PARQUET
 from ladle.audit.parquet import read_parquet
 from ladle.audit.source import PAGE, Claim, Fault, Flaw, Item, Rows
@@ -34,9 +34,7 @@ class FileSource:
             if files is not None:
                 self._files, self._claim = files, Claim()
             else:
-                self._files, self._claim = (
-                    files_of(path) if path.is_dir() else ([Listed(path)], Claim())
-                )
+                self._files, self._claim = files_of(path) if path.is_dir() else file_alone(path)
             self._bytes = sum(
                 file.path.stat().st_size for file in self._files if file.path.exists()
             )
@@ -47,7 +45,7 @@ class FileSource:
         self._read = 0
 
     def claim(self) -> Claim:
-        """What the manifest says; nothing of a single file."""
+        """What the manifest says; of a single file, what it cannot tell."""
         return self._claim
 
     def rows(self) -> Rows | None:

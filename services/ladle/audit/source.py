@@ -4,11 +4,12 @@ Records come in pages, so that memory does not grow with the log. A line that ca
 item of its own: the walk goes on behind it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
+from ladle.audit.errors import Incomplete
 from ladle.core.record import FIRST_PREV_HASH, Record
 from ladle.core.view import View
 from ladle.journal.snapshots import Anchor
@@ -50,6 +51,21 @@ Item = Record | Flaw
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What the manifest of an export says of the journal that it is from.
+
+    filters: what was left out, by the names of the manifest. redacted: content was left out.
+    gaps: first and last offset of records that the journal did not have. head: its last record.
+    """
+
+    cell: str
+    filters: Mapping[str, Any]
+    redacted: bool
+    gaps: tuple[tuple[int, int], ...]
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What a source says of itself before it is read.
 
@@ -63,6 +79,10 @@ class Claim:
     settled: nobody writes to it now: what was said before is in it, or never will be.
     begins: with an archive: the first record that the database beside it still has.
     goes_on: the journal does not end here, and what it says later is not at hand.
+    lacks: what must be there and is not, so that it may have lost anything; None: nothing.
+    untold: what nobody says of where it ends, a sentence; None: the source tells, or the walk does.
+    origin: what an export was made of; None where no manifest tells.
+    cell: whose journal it is, as the tables beside it say; None where there are none.
     """
 
     after_offset: int = 0
@@ -75,6 +95,10 @@ class Claim:
     settled: bool = False
     begins: int = 1
     goes_on: bool = False
+    lacks: Incomplete | None = None
+    untold: str | None = None
+    origin: Origin | None = None
+    cell: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,6 @@ Each line is the event as it was said, in structured mode, with two attributes m
 stood on the stream, and whom the broker vouched for.
 """
 
-import json
-import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -17,7 +15,13 @@ import orjson
 from ladle.audit.export import ROWS_PER_FILE, ExportRefused, FileEntry
 from ladle.audit.export_files import HashingFile
 from ladle.audit.export_rows import Moment
-from ladle.audit.manifest import FORMAT_VERSION, MANIFEST, STREAM_FORMAT, UNFINISHED
+from ladle.audit.manifest import (
+    FORMAT_VERSION,
+    STREAM_FORMAT,
+    begin_manifest,
+    end_manifest,
+    forget_begun,
+)
 from ladle.audit.said import Said, said_of
 from ladle_contracts.envelope import SOURCE_PREFIX, Event
 from ladle_contracts.link import Message
@@ -91,6 +95,7 @@ class StreamExport:
         self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.iterdir()):
             raise ExportRefused(f"{self.folder} is not empty")
+        begin_manifest(self.folder, STREAM_FORMAT)
 
     def hear(self, position: int, message: Message) -> None:
         """Write it if it is wanted. What the contract refuses is counted: it is no event."""
@@ -118,9 +123,7 @@ class StreamExport:
             "stream": {"name": self.topology.log, "first": self.first, "last": self.last},
             "files": [asdict(entry) for entry in self._files],
         }
-        unfinished = self.folder / UNFINISHED
-        unfinished.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, self.folder / MANIFEST)
+        end_manifest(self.folder, manifest)
         return manifest
 
     def abandon(self) -> None:
@@ -129,6 +132,7 @@ class StreamExport:
         if current is not None:
             with suppress(OSError):
                 current.file.close()
+        forget_begun(self.folder)
 
     def _write(self, said: Said) -> None:
         current = self._open

@@ -233,6 +233,8 @@ class Check:
                 f"the content of {report.erased} records was erased; their digests stand"
             )
             self._erased()
+        if self.claim.untold is not None:
+            report.unchecked.append(self.claim.untold)
         if rows is not None:
             self._rows(rows)
         if self.witness is not None:
@@ -275,21 +277,30 @@ class Check:
             report.unchecked.append(said + why)
             return
         unanswered = self.erasures.unanswered()
-        if unanswered and self.claim.goes_on:
+        if unanswered and (self.claim.goes_on or self.claim.untold is not None):
             count = sum(last - first + 1 for first, last in unanswered)
+            where = "the archive's" if self.claim.goes_on else "its"
+            what = "the database as well" if self.claim.goes_on else "the whole of it"
             report.unchecked.append(
                 f"no record here says that the content of {count} records was erased: one behind "
-                "the archive's end must; give the database as well"
+                f"{where} end must; give {what}"
             )
             return
         for first, last in unanswered:
-            records = f"records {first} to {last}" if last > first else f"record {first}"
+            records = records_named(first, last)
             said = f"the content of {records} is gone, and no record says that it was erased"
             report.findings.add(Finding(Law.ERASED, first, said, "body"))
 
     def _head(self) -> None:
         """The end that was told beforehand, by a manifest or the database."""
-        head, walk = self.claim.head, self.walk
+        head, walk, origin = self.claim.head, self.walk, self.claim.origin
+        # Of a selection, whose offsets skip anyhow, nothing but the manifest tells of a gap.
+        for first, last in origin.gaps if origin and self.claim.selected is not None else ():
+            self.report.missing.append(
+                f"the journal that it is from did not have {records_named(first, last)}"
+            )
+        if self.claim.lacks is not None:
+            self.report.missing.append(f"{self.claim.lacks.said}: {self.claim.lacks.advice}")
         if head is None:
             return
         if walk.offset < head.offset:
@@ -322,6 +333,11 @@ class Check:
         report.rows = sum(len(table) for table in rows.snapshot.tables.values())
         for finding in differing_rows(view, rows):
             report.findings.add(finding)
+
+
+def records_named(first: int, last: int) -> str:
+    """`record 5`, `records 5 to 9`."""
+    return f"records {first} to {last}" if last > first else f"record {first}"
 
 
 def refuse_unknown(record: Record) -> None:

@@ -11,6 +11,7 @@ from ladle.commands.audit_source import (
     JsonOption,
     Progress,
     SourceOption,
+    cell_of,
     default_source,
     opened,
     reading,
@@ -90,8 +91,8 @@ def verify(
             refuse("the broker's stream cannot be its own witness", "leave out --against-stream")
         verify_stream(source, json_)
     if against_stream:
-        with opened(source, archive) as log:
-            report = run(log, Progress(), hear=_listening())
+        with opened(source, archive, with_lacks=True) as log:
+            report = run(log, Progress(), hear=_listening(cell_of(log, refuse_other=True)))
     else:
         given, count = source or default_source(), jobs or cores()
         with reading():
@@ -104,13 +105,13 @@ def verify(
         raise typer.Exit(report.exit_code)
 
 
-def _listening() -> "Callable[[], Witness]":
+def _listening(cell: str) -> "Callable[[], Witness]":
     from ladle.audit.listening import listen
     from ladle_contracts.settings import ClientSettings
     from ladle_contracts.topology import Topology
 
     settings = ClientSettings()
-    topology = Topology(settings.cell)
+    topology = Topology(cell)
     return lambda: listen(settings.url, topology, settings.ssl_context())
 
 

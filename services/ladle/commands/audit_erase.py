@@ -101,7 +101,6 @@ async def _erase(room: str, mentions: bool, reason: str | None, archive: Path | 
             with_mentions=mentions,
             reason=reason,
             archive=archive,
-            cell=settings.cell,
             progress=progress,
         )
         return await eraser.run()

@@ -10,6 +10,7 @@ from ladle.commands.audit_source import (
     JsonOption,
     Progress,
     SourceOption,
+    cell_of,
     fail_audit,
     opened,
     records_of,
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ladle.audit.notes import SigningKey, VerifierKey
     from ladle.audit.source import Source
     from ladle.journal.store import Head
+
+GAPS_TOLD = 20
+"""More gaps of a journal are only counted, and stand in the manifest."""
 
 VIOLATION, USAGE, UNREADABLE, INCOMPLETE, UNREACHABLE = 1, 2, 3, 4, 5
 
@@ -70,13 +74,29 @@ def export(
     manifest = _export(source, archive, to, format_, wanted, redact)
     if json_:
         print_json(manifest)
-        return
+    else:
+        _tell_export(manifest, to)
+    if manifest["gaps"]:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _tell_export(manifest: dict[str, Any], to: Path) -> None:
     head, files = manifest["head"], len(manifest["files"])
     show(
         f"{manifest['rows']:,} records in {files} file{'' if files == 1 else 's'} and a manifest "
-        f"in {plain(str(to))}{', without content' if redact else ''}"
+        f"in {plain(str(to))}{', without content' if manifest['redacted'] else ''}"
     )
     show(f"the journal ends at {head['offset']} with {head['hash']}")
+    if manifest["goes_on"] is None:
+        show("not known: whether the journal goes on behind that; the source does not tell")
+    if manifest["gaps"]:
+        gaps = manifest["gaps"]
+        ranges = ", ".join(f"{a} to {b}" if b > a else str(a) for a, b in gaps[:GAPS_TOLD])
+        more = f" and {len(gaps) - GAPS_TOLD} ranges more" if len(gaps) > GAPS_TOLD else ""
+        show(
+            f"INCOMPLETE: the source does not have records {ranges}{more}; get them (an archived "
+            "beginning with --archive), and export again"
+        )
 
 
 @command
@@ -123,10 +143,11 @@ def checkpoint(
 
     signing = _signing_key(key)
     with opened(source, archive) as found:
+        cell = cell_of(found, refuse_other=True)
         head = _head(found)
     note = sign(head, signing)
     if json_:
-        read = {"origin": signing.name, "offset": head.offset, "hash": head.hash}
+        read = {"origin": signing.name, "cell": cell, "offset": head.offset, "hash": head.hash}
         print_json({**read, "note": note})
     else:
         typer.echo(note, nl=False)
@@ -147,6 +168,8 @@ def consistency(
 ) -> None:
     """Show that the journal only grew: what an old checkpoint saw is still there, unchanged.
 
+    The chain is followed from the first record on: an archived beginning is needed too (--archive).
+
     Example: ladle audit consistency 2026-11-22.checkpoint --key ladle.pub --source export/
     """
     from ladle.audit.checkpoint import Checkpoint, Consistency
@@ -154,6 +177,7 @@ def consistency(
     verifier = verifier_key(key)
     before = checkpoint_in(old, verifier)
     with opened(source, archive) as found:
+        _refuse_without_beginning(found)
         if new is not None:
             after = checkpoint_in(new, verifier)
         else:
@@ -175,14 +199,13 @@ def _export(
     redact: bool,
 ) -> dict[str, Any]:
     from ladle.audit.export import Export, ExportRefused
-    from ladle.placement.settings import PlacementSettings
 
-    cell = PlacementSettings().cell
     progress = Progress()
     with opened(given, archive) as source:
         _refuse_archived(source, wanted)
+        claim, cell = source.claim(), cell_of(source)
         try:
-            out = Export(to, format_=format_, wanted=wanted, redact=redact, cell=cell)
+            out = Export(to, format_=format_, wanted=wanted, redact=redact, cell=cell, claim=claim)
         except ExportRefused as error:
             fail_audit(USAGE, str(error), "name a new folder: an export never writes over anything")
         except OSError as error:
@@ -198,7 +221,7 @@ def _export(
                     progress(read, source.share_read(head.offset))
                     if wanted.is_past(records[-1]):
                         break
-            return out.finish(source.claim().head or head)
+            return out.finish(head)
         except OSError as error:
             fail_audit(UNREACHABLE, f"{to}: {error.strerror}", "is the disk full?")
         finally:
@@ -213,6 +236,18 @@ def _refuse_archived(source: "Source", wanted: "Wanted") -> None:
             INCOMPLETE,
             f"records 1 to {archived} are in an archive",
             f"give its folder with --archive, or begin behind them: --from {archived + 1}",
+        )
+
+
+def _refuse_without_beginning(source: "Source") -> None:
+    """What a checkpoint signs is proved by hashing all that leads to it."""
+    archived = source.claim().archived
+    if archived:
+        fail_audit(
+            INCOMPLETE,
+            f"records 1 to {archived} are in an archive, and what a checkpoint signs is proved "
+            "from the first record on",
+            "give the archive's folder with --archive",
         )
 
 
@@ -246,7 +281,7 @@ def _head(source: "Source") -> "Head":
 
 def _follow(source: "Source", check: "Consistency") -> None:
     progress = Progress()
-    for page in source.pages(check.first_offset - 1):
+    for page in source.pages():
         check.add(records_of(page))
         progress(check.records, source.share_read(check.reached))
         if check.is_over:
@@ -256,7 +291,11 @@ def _follow(source: "Source", check: "Consistency") -> None:
 def _tell(check: "Consistency", json_: bool) -> None:
     found = check.found
     if found is not None and found.missing:
-        fail_audit(INCOMPLETE, f"record {found.offset}: {found.said}", "get the whole of it")
+        fail_audit(
+            INCOMPLETE,
+            f"record {found.offset}: {found.said}, and the chain is proved from the first one on",
+            "give the whole journal, or a complete export of it",
+        )
     if found is not None:
         fail_audit(
             VIOLATION,

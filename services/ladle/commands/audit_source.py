@@ -28,6 +28,7 @@ ArchiveOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _NAMES = {1: "violation", 2: "usage", 3: "unreadable", 4: "incomplete", 5: "unreachable"}
+USAGE = 2
 SAY_EVERY_S = 2.0
 VERIFY_ADVICE = "`ladle audit verify` tells all that is wrong with it"
 
@@ -45,11 +46,19 @@ def default_source() -> str:
 
 
 @contextmanager
-def opened(given: str | None, archive: Path | None = None) -> "Iterator[Source]":
-    """The source, closed afterwards; what keeps it from being read ends the command."""
+def opened(
+    given: str | None, archive: Path | None = None, *, with_lacks: bool = False
+) -> "Iterator[Source]":
+    """The source, closed afterwards; what keeps it from being read ends the command.
+
+    with_lacks: also one that may have lost anything, as `verify` reads it to say what is there.
+    """
     from ladle.audit.open import open_source
 
     with reading(), closing(open_source(given or default_source(), archive)) as source:
+        lacks = source.claim().lacks
+        if lacks is not None and not with_lacks:
+            raise lacks
         yield source
 
 
@@ -64,6 +73,27 @@ def reading() -> "Iterator[None]":
             yield
     except SourceError as error:
         fail_audit(error.exit_code, error.said, error.advice)
+
+
+def cell_of(source: "Source", *, refuse_other: bool = False) -> str:
+    """The cell whose journal it is, as the journal says; LADLE_CELL where nobody else tells.
+
+    refuse_other: end the command where LADLE_CELL is set and says otherwise.
+    """
+    from ladle.audit.whose import cell_of as told_by
+    from ladle_contracts.settings import ClientSettings
+
+    theirs, settings = told_by(source), ClientSettings()
+    if theirs is None:
+        return settings.cell
+    if refuse_other and "cell" in settings.model_fields_set and settings.cell != theirs:
+        fail_audit(
+            USAGE,
+            f"{source.name} holds the journal of cell {theirs}, and LADLE_CELL says "
+            f"{settings.cell}",
+            "name the journal of that cell with --source, or the journal's cell in LADLE_CELL",
+        )
+    return theirs
 
 
 def records_of(items: "Sequence[Item]") -> "list[Record]":

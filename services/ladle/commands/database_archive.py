@@ -63,7 +63,7 @@ def archive(
         fail(USAGE, f"--to: {why}", PLACE_ADVICE)
     signed = checkpoint_in(checkpoint, verifier_key(key))
     try:
-        done = asyncio.run(_archive(settings.database, settings.cell, to, signed, through))
+        done = asyncio.run(_archive(settings.database, to, signed, through))
     except NothingToArchive as error:
         fail(NO, str(error), error.advice)
     except SourceError as error:
@@ -78,9 +78,7 @@ def archive(
     _tell(done, to, json_)
 
 
-async def _archive(
-    url: str, cell: str, to: Path, signed: "Checkpoint", through: int | None
-) -> "Archived":
+async def _archive(url: str, to: Path, signed: "Checkpoint", through: int | None) -> "Archived":
     from ladle.audit.archive import Archiver
     from ladle.journal.alone import holder_name
     from ladle.journal.open import open_store
@@ -103,7 +101,6 @@ async def _archive(
             signed,
             clock=SystemClock(),
             holder=holder_name("archive"),
-            cell=cell,
             through=through,
             progress=progress,
         )
