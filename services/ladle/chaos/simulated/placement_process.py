@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RESTART_MS = (300, 3_000)
 ONLY_WHERE_LOST = "only a journal that lost records is refused"
 SOON_MS = (50, 500)
-"""So long after it accepted a loss a process dies: then most of what was lost is not written yet."""
+"""So long after it accepted a loss a process dies: the journal is not where it was yet."""
 ACCEPT_EVERY = 2
 """After so many refusals somebody has looked, and accepts that records are lost."""
 
