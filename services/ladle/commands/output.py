@@ -105,7 +105,7 @@ def fail(
     soft = not err.is_terminal
     err.print(f"[bold red]ladle:[/] {plain(message)}", soft_wrap=soft)
     if advice:
-        err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=soft)
+        advise(advice)
     if _as_json.get():
         fields: dict[str, Any] = {
             "code": _CODES.get(code, "failed"),
@@ -117,6 +117,11 @@ def fail(
             fields["advice"] = advice
         print_json({"status": "error", "error": fields})
     raise typer.Exit(code)
+
+
+def advise(advice: str) -> None:
+    """What to do about it, on standard error."""
+    err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=not err.is_terminal)
 
 
 def many(count: int, noun: str) -> str:
