@@ -61,7 +61,7 @@ class DatabaseSource:
 
     def __init__(self, url: str) -> None:
         try:
-            target = parse(url)
+            target = parse(url, "the database URL")
         except StoreError as error:
             raise BadSource(str(error), "give a path or one of these forms") from error
         self.name = str(target.path) if isinstance(target, SqliteUrl) else target.shown

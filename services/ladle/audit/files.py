@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ladle.audit.errors import Incomplete, Unreachable, Unreadable
-from ladle.audit.lines import KIND_ADVICE, LINE_BYTES_MAX, decoder_for, read_lines
+from ladle.audit.lines import BEGINNINGS, KIND_ADVICE, LINE_BYTES_MAX, decoder_for, read_lines
 from ladle.audit.manifest import MANIFEST, Listed, file_alone, files_of
 from ladle.audit.parquet import MAGIC as PARQUET
 from ladle.audit.parquet import read_parquet
@@ -19,6 +19,7 @@ from ladle.core.view import View
 from ladle.journal.snapshots import Anchor
 
 GZIP = b"\x1f\x8b"
+AGAIN_ADVICE = "copy or export it again"
 CHUNK = 1 << 20
 
 
@@ -99,7 +100,7 @@ class FileSource:
             with file.path.open("rb", buffering=0) as opened:
                 counted = _Counted(opened, self)
                 buffered = BufferedReader(counted, CHUNK)
-                yield from _read(file.path, buffered)
+                yield from _told_as_torn(file, _read(file.path, buffered))
                 # What a reader leaves unread (behind a tear) is under the checksum as well.
                 while buffered.read(CHUNK):
                     pass
@@ -148,8 +149,7 @@ class _Counted(RawIOBase):
 def _read(path: Path, buffered: "BufferedReader[Any]") -> Iterator[Item]:
     where = str(path)
     start = buffered.peek(16)
-    if not start:
-        raise Incomplete(f"{where} is empty", "copy or export it again")
+    _refuse_stump(start, where)
     if start.startswith(PARQUET):
         # Its reader jumps about in the file; the checksum is taken of `buffered` afterwards.
         yield from read_parquet(path)
@@ -158,6 +158,29 @@ def _read(path: Path, buffered: "BufferedReader[Any]") -> Iterator[Item]:
         yield from _gunzipped(buffered, where)
     else:
         yield from _lines(buffered, where)
+
+
+def _told_as_torn(file: Listed, items: Iterator[Item]) -> Iterator[Item]:
+    """The items; where so little of a listed file is left that it cannot be read, that is torn.
+
+    Its size in the manifest tells that from a file of another kind; which bytes are missing is
+    told behind it.
+    """
+    try:
+        yield from items
+    except (Incomplete, Unreadable) as error:
+        if file.size is None or file.path.stat().st_size >= file.size:
+            raise
+        yield Flaw(Fault.TORN, error.said)
+
+
+def _refuse_stump(start: bytes, where: str) -> None:
+    """Raise Incomplete where all that is left of a file is less than what it begins with."""
+    if not start:
+        raise Incomplete(f"{where} is empty", AGAIN_ADVICE)
+    if any(len(start) < len(b) and b.startswith(start) for b in (PARQUET, GZIP, *BEGINNINGS)):
+        said = f"{where} ends after {len(start)} bytes: a copy or a crash cut it off"
+        raise Incomplete(said, AGAIN_ADVICE)
 
 
 def _gunzipped(buffered: "BufferedReader[Any]", where: str) -> Iterator[Item]:
@@ -172,8 +195,7 @@ def _gunzipped(buffered: "BufferedReader[Any]", where: str) -> Iterator[Item]:
 
 def _lines(buffered: "BufferedReader[Any]", where: str) -> Iterator[Item]:
     start = buffered.peek(1)
-    if not start:
-        raise Incomplete(f"{where} is empty", "copy or export it again")
+    _refuse_stump(start, where)
     first = start.split(b"\n", 1)[0]
     if len(first) >= LINE_BYTES_MAX:
         raise Unreadable(f"{where} has no lines", KIND_ADVICE)

@@ -8,6 +8,8 @@ from ladle.audit.form import COLUMNS, record_of
 from ladle.audit.source import PAGE, Fault, Flaw, Item
 
 MAGIC = b"PAR1"
+BYTES_MIN = 12
+"""Of a file without a row: it begins and ends with MAGIC, before which stands a length."""
 
 
 def read_parquet(path: Path) -> Iterator[Item]:
@@ -16,8 +18,10 @@ def read_parquet(path: Path) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     with path.open("rb") as file:
+        # Cut off behind its first four bytes, it ends as it should with those that it begins with.
+        size = file.seek(0, 2)
         file.seek(-len(MAGIC), 2)
-        if file.read() != MAGIC:
+        if size < BYTES_MIN or file.read() != MAGIC:
             raise Incomplete(
                 f"{path} has no end: a copy or a crash cut it off", "copy the file again"
             )

@@ -140,14 +140,15 @@ def at(
         replay.to(moment)
     view, start = replay.view, replay.start
     reply = queries.fleet_view(view)
-    time_ = to_rfc3339(view.recorded_at_ms)
+    time_ = to_rfc3339(view.recorded_at_ms) if view.offset else None
     if json_:
         rooms = queries.rooms(view, limit=len(view.rooms))["rooms"]
         told = {"recorded_at": time_, "digest": view.digest(), "rooms": rooms}
         print_json({**reply, **told, "snapshot": None if start is None else start.offset})
         return
     print_view(ViewReply.model_validate({**reply, "term": 0, "journal_offset": view.offset}))
-    show(f"recorded at {time_}, digest of all rows {view.digest()}")
+    when_ = f"recorded at {time_}" if time_ else "before the first record"
+    show(f"{when_}, digest of all rows {view.digest()}")
     if start is not None:
         show(
             f"from the snapshot of record {start.offset}, which record {start.anchored_at} anchors "
@@ -227,7 +228,8 @@ def timeline(
     if json_:
         print_json({"name": name, "records": told})
     if not told:
-        fail(NO, f"no record is about a room or a server {name}")
+        advice = "names are as they were typed, upper and lower case included: is it this journal?"
+        fail(NO, f"no record is about a room or a server {name}", advice)
 
 
 def moment_of(text: str) -> "Moment":

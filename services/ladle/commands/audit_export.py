@@ -117,11 +117,12 @@ def keygen(
         key = SigningKey.generate(name)
         key.write(file)
     except BadKey as error:
-        fail_audit(USAGE, str(error))
+        fail_audit(USAGE, str(error), "a name such as ladle.example.org/eu, without spaces or plus")
     except FileExistsError:
         fail_audit(USAGE, f"{file} is there already", "a key is never written over: name a new one")
     except OSError as error:
-        fail_audit(UNREACHABLE, f"{file}: {error.strerror}")
+        advice = "name a file in a folder that may be written to"
+        fail_audit(UNREACHABLE, f"{file}: {error.strerror}", advice)
     if json_:
         print_json({"verifier_key": str(key.verifier), "file": str(file)})
     else:
@@ -209,7 +210,8 @@ def _export(
         except ExportRefused as error:
             fail_audit(USAGE, str(error), "name a new folder: an export never writes over anything")
         except OSError as error:
-            fail_audit(UNREACHABLE, f"{to}: {error.strerror}")
+            advice = "name a folder that may be written to"
+            fail_audit(UNREACHABLE, f"{to}: {error.strerror}", advice)
         try:
             head, read = _first(source), 0
             for page in source.pages(wanted.first_offset() - 1):
@@ -378,6 +380,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        fail_audit(UNREACHABLE, f"{path}: {error.strerror}")
+        fail_audit(UNREACHABLE, f"{path}: {error.strerror}", "check path and rights")
     except UnicodeDecodeError:
-        fail_audit(UNREADABLE, f"{path} is not text")
+        advice = "give the file that `ladle audit keygen` or `checkpoint` printed or wrote"
+        fail_audit(UNREADABLE, f"{path} is not text", advice)

@@ -33,7 +33,7 @@ SAY_EVERY_S = 2.0
 VERIFY_ADVICE = "`ladle audit verify` tells all that is wrong with it"
 
 
-def fail_audit(code: int, said: str, advice: str = "") -> NoReturn:
+def fail_audit(code: int, said: str, advice: str) -> NoReturn:
     """Leave with one of the audit's exit codes (docs/audit-export.md); never returns."""
     fail(code, said, advice, error={"code": _NAMES[code]})
 

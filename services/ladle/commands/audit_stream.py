@@ -73,7 +73,8 @@ def timeline_stream(url: str, name: str, json_: bool) -> None:
     if json_:
         print_json({"name": name, "words": told})
     if not told:
-        fail(NO, f"nothing on the stream is about a room or a server {name}")
+        advice = "the stream keeps some days, of one cell; older ones are in the journal"
+        fail(NO, f"nothing on the stream is about a room or a server {name}", advice)
 
 
 def export_stream(
@@ -102,7 +103,7 @@ def export_stream(
     except ExportRefused as error:
         refuse(str(error), "name a new folder: an export never writes over anything")
     except OSError as error:
-        fail_audit(UNREACHABLE, f"{to}: {error.strerror}")
+        fail_audit(UNREACHABLE, f"{to}: {error.strerror}", "name a folder that may be written to")
     manifest = _exported(url, topology, out)
     if json_:
         print_json(manifest)

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from ladle.commands.output import show
+from ladle.commands.output import advise, show
 from ladle_contracts.times import to_rfc3339
 
 if TYPE_CHECKING:
@@ -15,20 +15,28 @@ if TYPE_CHECKING:
 VALUE_MAX = 400
 """Characters of a value that are shown; --json has all of it."""
 
+ADVICE = {
+    1: "look at the first difference, and compare with another copy of the journal",
+    4: "get what is missing from another copy, or export it again, and verify once more",
+}
+"""What to do behind a verdict, by exit code."""
+
 STATUSES = {0: "verified", 1: "violation", 4: "incomplete"}
 
 
 def report_json(report: "Report") -> dict[str, Any]:
     """The whole report; times in RFC 3339."""
     first = report.findings.first
+    advice = ADVICE.get(report.exit_code)
     return {
         "status": STATUSES[report.exit_code],
+        **({} if advice is None else {"advice": advice}),
         "source": report.source,
         "records": report.records,
         "head": {
             "offset": report.head.offset,
             "hash": report.head.hash,
-            "recorded_at": to_rfc3339(report.head.recorded_at_ms),
+            "recorded_at": to_rfc3339(report.head.recorded_at_ms) if report.records else None,
         },
         "derived": report.derived,
         "erased": report.erased,
@@ -68,12 +76,11 @@ def print_report(report: "Report") -> None:
     """What was held, was not checked, is missing, does not hold; then the verdict."""
     head = report.head
     show(f"source    {report.source}", markup=False)
-    show(
-        f"records   {report.records:,}, the last is {head.offset:,} of "
-        f"{to_rfc3339(head.recorded_at_ms)}",
-        markup=False,
-    )
-    show(f"head      {head.hash or 'not known'}", markup=False)
+    newest = f"{head.offset:,} of {to_rfc3339(head.recorded_at_ms)}"
+    records = f"{report.records:,}, the last is {newest}" if report.records else "none"
+    show(f"records   {records}", markup=False)
+    if report.records:
+        show(f"head      {head.hash or 'not known'}", markup=False)
     show(f"outcomes  {report.derived:,} derived again and compared byte for byte", markup=False)
     rows = "none beside the log" if report.rows is None else f"{report.rows:,} compared"
     show(f"rows      {rows}", markup=False)
@@ -92,6 +99,8 @@ def print_report(report: "Report") -> None:
         show(f"missing: {said}", markup=False)
     print_findings(report.findings)
     show(_verdict(report), markup=False)
+    if report.exit_code in ADVICE:
+        advise(ADVICE[report.exit_code])
 
 
 def print_findings(findings: "Findings") -> None:

@@ -124,7 +124,12 @@ def complain(message: str, advice: str = "") -> None:
     soft = not err.is_terminal
     err.print(f"[bold red]ladle:[/] {plain(message)}", soft_wrap=soft)
     if advice:
-        err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=soft)
+        advise(advice)
+
+
+def advise(advice: str) -> None:
+    """What to do about it, on standard error."""
+    err.print(f"[dim]try:[/] {plain(advice)}", soft_wrap=not err.is_terminal)
 
 
 def many(count: int, noun: str) -> str:

@@ -23,8 +23,8 @@ def whatif_json(report: "Report") -> dict[str, Any]:
     return {
         "source": report.source,
         "records": report.records,
-        "from": to_rfc3339(report.from_ms),
-        "to": to_rfc3339(report.to_ms),
+        "from": to_rfc3339(report.from_ms) if report.records else None,
+        "to": to_rfc3339(report.to_ms) if report.records else None,
         "was": _world(report, 0, was),
         "would": _world(report, 1, would),
         "decided_in_both": report.decided,
@@ -80,11 +80,9 @@ def _by_name(place: "Place") -> tuple[str, str]:
 
 def print_whatif(report: "Report") -> None:
     """The figures side by side, then over time, then the workers whose peaks differ most."""
-    show(
-        f"{report.source}: {many(report.records, 'record')} from {to_rfc3339(report.from_ms)} to "
-        f"{to_rfc3339(report.to_ms)}",
-        markup=False,
-    )
+    begin, end = to_rfc3339(report.from_ms), to_rfc3339(report.to_ms)
+    span = f" from {begin} to {end}" if report.records else ""
+    show(f"{report.source}: {many(report.records, 'record')}{span}", markup=False)
     for side, label in enumerate(("what was", "what would have been")):
         other = [f"{k}={v}" for k, v in _differing(report, side).items() if k != "policy"]
         policy = report.limits[side].policy
