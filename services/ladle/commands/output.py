@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -75,7 +76,9 @@ def show(what: RenderableType, *, markup: bool = True) -> None:
         with wide.capture() as caught:
             wide.print(what)
         # Without the spaces that make all lines as long as the longest.
-        typer.echo("\n".join(line.rstrip() for line in caught.get().splitlines()))
+        lines = "\n".join(line.rstrip() for line in caught.get().splitlines())
+        # Named, since what Click finds by itself is UTF-8 where standard output is ASCII.
+        typer.echo(lines, file=sys.stdout)
 
 
 def hanging(sentence: str, width: int) -> str:
