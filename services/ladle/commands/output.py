@@ -65,9 +65,14 @@ def speaking_json(wanted: bool) -> Iterator[None]:
         _as_json.reset(before)
 
 
+def has_width() -> bool:
+    """Is there a width to fit into? In a pipe, where nobody names one, there is none."""
+    return out.is_terminal or "COLUMNS" in os.environ
+
+
 def show(what: RenderableType, *, markup: bool = True) -> None:
     """Data for a person: fits the terminal; in a pipe lines are as long as they are."""
-    if out.is_terminal or "COLUMNS" in os.environ:
+    if has_width():
         out.print(what, markup=markup)
     elif isinstance(what, str):
         out.print(what, markup=markup, soft_wrap=True)
