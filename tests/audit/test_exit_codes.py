@@ -228,6 +228,37 @@ def test_a_database_of_a_newer_program_is_refused(database: Path) -> None:
     assert "version 99" in said["error"]["message"]
 
 
+FOREIGN = {
+    "revisions of another program": ["UPDATE alembic_version SET version_num = 'ab12cd34'"],
+    "a table that is missing": ["DROP TABLE room"],
+    "a column that is missing": ["ALTER TABLE journal RENAME COLUMN body TO text"],
+    "other types": ["DROP TABLE lease", "CREATE TABLE lease (id TEXT, schema_version TEXT)"],
+}
+
+
+@pytest.mark.parametrize("changes", FOREIGN.values(), ids=list(FOREIGN))
+def test_tables_of_another_program_are_unreadable(
+    changes: list[str], database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is asked of them, and with nothing left running."""
+    with sqlite3.connect(database) as connection:
+        for change in changes:
+            connection.execute(change)
+    connection.close()
+    source = ("--source", str(database))
+    for words in (["verify"], ["at", "5"], ["timeline", "x"]):
+        code, said, stderr = audit(*words, *source)
+        assert (code, said["error"]["code"]) == (3, "unreadable"), words
+        assert "another program's database" in said["error"]["message"]
+        assert "try:" in stderr
+    monkeypatch.setenv("LADLE_DATABASE_URL", f"sqlite:///{database}")
+    code, said, _ = audit("erase", "--room", "x", "--yes")
+    assert (code, said["error"]["code"]) == (3, "unreadable")
+    doctor = CliRunner().invoke(app, ["doctor"])
+    assert doctor.exit_code in (1, 3)
+    assert "another program's database" in " ".join(doctor.stdout.split())
+
+
 # --- 4 -------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ FLEET_ADVICE = (
 WAIT_ADVICE = "the service may be taking over or busy; ask again, or look at its logs"
 OFFSET_ADVICE = "name an offset that the journal has: `ladle view` prints the last one"
 DATABASE_ADVICE = "check LADLE_DATABASE_URL: `ladle doctor`"
+FOREIGN_ADVICE = "name a database of Ladle's own in LADLE_DATABASE_URL"
 NEWER_ADVICE = "install the newer ladle that wrote this database"
 
 _BY_WORDS = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ladle.commands.advice import FOREIGN_ADVICE
 from ladle.commands.audit_source import JsonOption, fail_audit
 from ladle.commands.guard import check_database, command
 from ladle.commands.output import many, plain, print_json, say, show
@@ -49,7 +50,7 @@ def erase(
     """
     from ladle.audit.erase import NotPublished, StillKnown
     from ladle.audit.errors import SourceError
-    from ladle.journal.store import SchemaTooNew, SchemaTooOld, StoreError
+    from ladle.journal.store import ForeignDatabase, SchemaTooNew, SchemaTooOld, StoreError
     from ladle.placement.settings import PlacementSettings
 
     if not yes and not (sys.stdin.isatty() and typer.confirm(f"Erase {room} for good?")):
@@ -66,6 +67,8 @@ def erase(
         fail_audit(error.exit_code, f"nothing was erased: {error.said}", error.advice)
     except (SchemaTooNew, SchemaTooOld) as error:
         fail_audit(UNREADABLE, str(error), "run the Ladle that wrote it, or `ladle db upgrade`")
+    except ForeignDatabase as error:
+        fail_audit(UNREADABLE, str(error), FOREIGN_ADVICE)
     except StoreError as error:
         fail_audit(UNREACHABLE, str(error), "run it again: what was erased stays erased")
     except OSError as error:
@@ -91,8 +94,8 @@ async def _erase(room: str, mentions: bool, reason: str | None, archive: Path | 
 
     settings = PlacementSettings()
     store = open_store(settings.database)
-    await store.open()
     try:
+        await store.open()
         eraser = Eraser(
             store,
             room,

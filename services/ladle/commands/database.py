@@ -98,8 +98,8 @@ async def _snapshot(url: str) -> "tuple[Captured, Record] | None":
     from ladle_contracts.clock import SystemClock
 
     store = open_store(url)
-    await store.open()
     try:
+        await store.open()
         made = await capture(store)
         if not made.head.offset:
             return None

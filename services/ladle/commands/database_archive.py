@@ -93,8 +93,8 @@ async def _archive(url: str, to: Path, signed: "Checkpoint", through: int | None
             say(f"{records:,} of {of:,} records written")
 
     store = open_store(url)
-    await store.open()
     try:
+        await store.open()
         archiver = Archiver(
             store,
             to,

@@ -147,8 +147,8 @@ async def _database(url: str) -> list[Finding]:
             older = f"{shown}: schema {version}, this program's is {schema.VERSION}"
             return [Finding("database", "bad", older, upgrade)]
         store = open_store(url)
-        await store.open()
         try:
+            await store.open()
             head, lease = await store.head(), await store.lease()
         finally:
             await store.close()

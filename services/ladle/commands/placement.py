@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ladle.commands.advice import DATABASE_ADVICE, NEWER_ADVICE, broker_advice
+from ladle.commands.advice import DATABASE_ADVICE, FOREIGN_ADVICE, NEWER_ADVICE, broker_advice
 from ladle.commands.guard import SETTINGS_ADVICE, check_database, command
 from ladle.commands.output import NO, UNREACHABLE, USAGE, fail
 
@@ -65,7 +65,7 @@ def placement(
 def _run(settings: object, *, upgrade: bool, accept_loss: bool) -> None:
     import uvloop
 
-    from ladle.journal.store import SchemaTooNew, StoreBroken, StoreError
+    from ladle.journal.store import ForeignDatabase, SchemaTooNew, StoreBroken, StoreError
     from ladle.placement.loss import JournalBehind
     from ladle.placement.settings import PlacementSettings
     from ladle.placement.whose_journal import OtherCell
@@ -80,6 +80,8 @@ def _run(settings: object, *, upgrade: bool, accept_loss: bool) -> None:
         fail(USAGE, f"{error.code}: {error}", CELL_ADVICE)
     except SchemaTooNew as error:
         fail(UNREACHABLE, str(error), NEWER_ADVICE)
+    except ForeignDatabase as error:
+        fail(UNREACHABLE, str(error), FOREIGN_ADVICE)
     except StoreBroken as error:
         fail(UNREACHABLE, str(error), "free disk space or mend the disk, then start again")
     except StoreError as error:

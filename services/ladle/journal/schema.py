@@ -12,10 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ladle.journal.engine import driver_errors, engine_for
-from ladle.journal.store import SchemaTooNew, SchemaTooOld, StoreError
-from ladle.journal.tables import LEASE
+from ladle.journal.store import ForeignDatabase, SchemaTooNew, SchemaTooOld, StoreError
+from ladle.journal.tables import LEASE, Base
 from ladle.journal.url import PostgresUrl, SqliteUrl, parse
 
+FOREIGN = "it is another program's database"
 VERSION = 5
 """Grows with every migration and with every change of what a record means.
 
@@ -57,6 +58,7 @@ async def current(url: str) -> int | None:
 async def check(connection: AsyncConnection) -> None:
     """Raise SchemaTooOld or SchemaTooNew unless the database is of exactly this program's schema.
 
+    ForeignDatabase where its tables are called like Ladle's and are another program's.
     The lease counts too: a newer program may have written records without a new table.
     """
     version = await connection.run_sync(_version)
@@ -65,6 +67,7 @@ async def check(connection: AsyncConnection) -> None:
         raise SchemaTooOld(
             f"the database {found}, this program needs {VERSION}: run `ladle db upgrade`"
         )
+    await connection.run_sync(_check_columns)
     written = await connection.scalar(LEASE.select().with_only_columns(LEASE.c.schema_version))
     refuse_newer(max(version, written or 0))
 
@@ -121,4 +124,30 @@ def _version(connection: Connection) -> int | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if revision is not None and not (str(revision).isascii() and str(revision).isdigit()):
+        # Alembic's table is in many databases, and its revisions are mostly no numbers.
+        raise ForeignDatabase(f"{FOREIGN}: its revision is {str(revision)[:40]!r}")
     return None if revision is None else int(revision)
+
+
+def _check_columns(connection: Connection) -> None:
+    """On SQLite, where any table takes any value unless it is declared STRICT.
+
+    What is not of the declared types would fail somewhere in the middle of an audit, as a defect
+    of Ladle's. PostgreSQL holds its types itself.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    listed = connection.exec_driver_sql("PRAGMA table_list")
+    strict = {row.name for row in listed if row.schema == "main" and row.strict}
+    for table in Base.metadata.tables.values():
+        if table.name not in strict:
+            raise ForeignDatabase(f"{FOREIGN}: it has no table {table.name} of Ladle's")
+        found = connection.exec_driver_sql(f'PRAGMA table_xinfo("{table.name}")')
+        types = {row.name: row.type.upper() for row in found}
+        for column in table.columns:
+            wanted = column.type.compile(connection.dialect)
+            if types.get(column.name) != wanted:
+                raise ForeignDatabase(
+                    f"{FOREIGN}: table {table.name} has no column {column.name} of type {wanted}"
+                )

@@ -53,6 +53,10 @@ class SchemaTooNew(StoreError):
     """The database was written by a newer program; this one may not write to it."""
 
 
+class ForeignDatabase(StoreBroken):
+    """Its tables are another program's, though some are called as Ladle's are."""
+
+
 class SchemaTooOld(StoreError):
     """The tables are missing or older than this program: `ladle db upgrade` brings them up."""
 

@@ -39,8 +39,8 @@ class Findings:
 async def examine(database: str, callers: Callers) -> Findings:
     """Read the whole journal of a stopped service; raises StoreError where it cannot be read."""
     store = open_store(database)
-    await store.open()
     try:
+        await store.open()
         records = await all_records(store)
         unexpected = []
         if broken := verify(records, after_offset=0, after_hash=FIRST_PREV_HASH):

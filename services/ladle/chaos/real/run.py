@@ -100,8 +100,8 @@ async def run(
 async def _must_be_empty(database: str) -> None:
     await upgrade(database)
     store = open_store(database)
-    await store.open()
     try:
+        await store.open()
         if (await store.head()).offset:
             raise NotEmpty("the database holds a journal already; give an empty one")
     finally:
