@@ -8,10 +8,12 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 the answer is no, 2 usage, 3 cannot reach or read."""
+    """Entry point. Exit codes: 0 done, 1 the answer is no, 2 usage, 3 cannot reach or read; audits
+    have those of docs/audit.md, and `ladle.commands.ending` has what remains."""
     speak_any_encoding()
     try:
         from ladle.commands.app import app
+        from ladle.commands.ending import run
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich", "click"):
             raise
@@ -19,7 +21,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)  # Before there was a command to end.
-    app(prog_name="ladle")
+    sys.exit(run(app, sys.argv[1:]))
 
 
 if __name__ == "__main__":
