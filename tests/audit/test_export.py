@@ -244,6 +244,24 @@ def test_a_full_disk_is_said_once(tmp_path):
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
+@pytest.mark.parametrize("at", ["a group", "the end"])
+def test_a_full_disk_under_parquet_is_said_once(tmp_path, at, monkeypatch):
+    """Arrow refuses a file that failed, and must not be asked again: nor by the collector."""
+    if at == "a group":
+        monkeypatch.setattr(export_files, "GROUP_ROWS_MAX", 2)
+    export = Export(tmp_path / "out", format_="parquet")
+    export.add(journal(1))
+    assert export._open is not None
+    whole, export._open.file._file = export._open.file._file, FullDisk()
+    with pytest.raises(OSError, match="no space"):
+        export.add(journal(2)) if at == "a group" else export.finish(EMPTY)
+    export.abandon()
+    whole.close()
+    del export
+    gc.collect()
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
 @pytest.mark.parametrize("format_", ["jsonl", "csv", "cloudevents"])
 def test_memory_does_not_grow_with_the_log(tmp_path, format_):
     """The peak of a long export is that of a short one: a page, and not a file, is held."""

@@ -82,7 +82,7 @@ def test_a_killed_owner_takes_its_node_along(tmp_path: Path) -> None:
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     node = PrivateNode(tmp_path / "node", root=tmp_path)
-    with pytest.raises(PackageMissing, match="apt-get install rabbitmq-server"):
+    with pytest.raises(PackageMissing, match="the package rabbitmq-server is missing"):
         node.start()
 
 

@@ -8,7 +8,8 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -166,13 +167,25 @@ class Parquet:
                 self._write_group()
 
     def close(self) -> None:
-        self._write_group()
-        self._writer.close()
+        if self._writer.is_open:
+            with self._given_up_on_failure():
+                self._write_group()
+                self._writer.close()
 
     def _write_group(self) -> None:
-        if self._rows:
-            self._writer.write_table(self._table.from_pylist(self._rows, schema=self._schema))
-        self._rows, self._bytes = [], 0
+        rows, self._rows, self._bytes = self._rows, [], 0
+        if rows:
+            with self._given_up_on_failure():
+                self._writer.write_table(self._table.from_pylist(rows, schema=self._schema))
+
+    @contextmanager
+    def _given_up_on_failure(self) -> Iterator[None]:
+        """Arrow neither goes on with a file that failed nor closes it, and would say so again."""
+        try:
+            yield
+        except OSError:
+            self._writer.is_open = False
+            raise
 
 
 FORMATS: Mapping[str, tuple[str, Callable[[HashingFile, str], RowWriter]]] = {

@@ -150,7 +150,7 @@ class PrivateNode:
             return self
         server = self.root / RABBITMQ_BIN / "rabbitmq-server"
         if not server.exists():
-            raise PackageMissing(f"no RabbitMQ at {server}")
+            raise PackageMissing(f"the package rabbitmq-server is missing: no {server}")
         self._write_files()
         command = ["/bin/sh", "-c", SUPERVISOR, "ladle-broker"]
         self._process = subprocess.Popen(

@@ -82,22 +82,24 @@ class HealthServer:
 
     async def start(self) -> None:
         """Listen; raises OSError naming the address where it is taken."""
-        config = self._server.config
         self._task = asyncio.create_task(self._serve())
         while not self._server.started:
             if self._task.done():
                 await self._task
-                raise OSError(f"cannot listen on {config.host}:{config.port}")
+                raise self._taken()
             await asyncio.sleep(0.01)
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
-        log.info("http", extra={"host": config.host, "port": self.port})
+        log.info("http", extra={"host": self._server.config.host, "port": self.port})
 
     async def _serve(self) -> None:
         try:
             await self._server._serve()
         except SystemExit as error:
-            config = self._server.config
-            raise OSError(f"cannot listen on {config.host}:{config.port}") from error
+            raise self._taken() from error
+
+    def _taken(self) -> OSError:
+        config = self._server.config
+        return OSError(f"LADLE_HTTP_PORT: cannot listen on {config.host}:{config.port}")
 
     async def stop(self) -> None:
         """Close the port."""
